@@ -1,0 +1,1 @@
+//! Reads YAML configuration and lists all of its problems at once.

@@ -1,0 +1,1 @@
+//! The engine: ingest, store, SQL, signals, leases and snapshots.

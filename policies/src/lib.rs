@@ -1,0 +1,1 @@
+//! Cedar policies: compile, evaluate and enforce.

@@ -1,0 +1,1 @@
+//! The library that a proxy links, and the binary tollgate-proxy.
