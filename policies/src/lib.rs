@@ -1,1 +1,24 @@
 //! Cedar policies: compile, evaluate and enforce.
+//!
+//! [`Sources`] is a directory of policies as text, [`compile`] checks all of it and gives [`Compiled`], and an
+//! [`Enforcer`] decides requests by the snapshots that come of it. The engine and the proxies run the same [`Enforcer`].
+//! Nothing here waits for anything: there is no I/O but reading a directory, and no task.
+
+mod bucket;
+mod clock;
+mod compile;
+mod diagnostics;
+mod enforcer;
+mod facts;
+mod model;
+mod shaping;
+mod sources;
+
+pub use clock::Clock;
+pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile};
+pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use enforcer::{ApplyError, Enforcer};
+pub use facts::{ConcurrencyPermits, Facts, LimitState, Verdict};
+pub use model::{SignalSchema, SignalType};
+pub use shaping::{ByKey, Concurrency, Cost, CostAttribute, Limit, Offline, Scope, Shaping};
+pub use sources::{SourceFile, Sources};
