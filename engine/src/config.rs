@@ -1,0 +1,64 @@
+//! What an engine is started with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tollgate_policies::Mode;
+
+use crate::admission::DecodeLimits;
+
+/// Configuration of an engine. [`EngineConfig::new`] fills in the defaults.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Directory for what outlives a restart: identity, versions, members. One engine at a time uses it.
+    pub data: PathBuf,
+    /// Directory of policies, watched.
+    pub policies: PathBuf,
+    /// Whether policies are enforced or only observed.
+    pub mode: Mode,
+    /// Most that one batch may hold.
+    pub admission: DecodeLimits,
+    /// Most bytes of rows in memory; the oldest are dropped beyond it.
+    pub hot_bytes_max: usize,
+    /// How long rows are kept.
+    pub retention: Duration,
+    /// Most bytes that all queries together may take.
+    pub query_bytes_max: usize,
+    /// How long a query may take, including the time that its reader takes.
+    pub query_timeout: Duration,
+    /// Most rows that a query may return.
+    pub query_rows_max: usize,
+    /// Threads that run queries and signals.
+    pub query_threads: usize,
+    /// Rhythm of the signal files that name none.
+    pub signals_every: Duration,
+    /// How long a lease holds without contact.
+    pub lease_ttl: Duration,
+    /// How often reporters send a sign of life.
+    pub heartbeat: Duration,
+    /// How often the policy directory is read even though no event said so, for file systems without events.
+    pub policies_poll: Duration,
+}
+
+impl EngineConfig {
+    /// Defaults: 1 GiB of rows for 7 days; queries get 512 MiB, 30 s and 1,000,000 rows; leases hold for 10 s.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>, policies: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            policies: policies.into(),
+            mode: Mode::default(),
+            admission: DecodeLimits::default(),
+            hot_bytes_max: 1 << 30,
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
+            query_bytes_max: 512 << 20,
+            query_timeout: Duration::from_secs(30),
+            query_rows_max: 1_000_000,
+            query_threads: 2,
+            signals_every: Duration::from_secs(1),
+            lease_ttl: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+            policies_poll: Duration::from_secs(2),
+        }
+    }
+}

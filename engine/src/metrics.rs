@@ -1,0 +1,212 @@
+//! The engine's own metrics, in Prometheus' conventions.
+//!
+//! They count events at the places where these happen; nothing is computed when they are read.
+
+mod labels;
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::admission::RefusalCode;
+
+pub(crate) use self::labels::{DropReason, SignalOutcome};
+use self::labels::{CodeLabel, KindLabel, OutcomeLabel, ReasonLabel};
+
+/// From a fraction of a millisecond to the longest query.
+const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// Counters, gauges and histograms of one engine.
+#[derive(Debug)]
+pub struct Metrics {
+    rows_admitted: Counter,
+    batches_admitted: Counter,
+    batches_rejected: Family<CodeLabel, Counter>,
+    batches_duplicate: Counter,
+    rows_lost: Family<ReasonLabel, Counter>,
+    rows_dropped: Family<ReasonLabel, Counter>,
+    hot_rows: Gauge,
+    hot_bytes: Gauge,
+    hot_batches: Gauge,
+    queries: Family<OutcomeLabel, Counter>,
+    query_seconds: Histogram,
+    signal_runs: Family<OutcomeLabel, Counter>,
+    signal_seconds: Histogram,
+    policies_loaded: Family<KindLabel, Gauge>,
+    policies_refused: Gauge,
+    policy_loads: Family<OutcomeLabel, Counter>,
+    snapshot_version: Gauge,
+    snapshots_pushed: Counter,
+    snapshots_refused: Counter,
+    push_to_acknowledgement_seconds: Histogram,
+    reporters_connected: Gauge,
+    watchers_connected: Gauge,
+    leases: Gauge,
+    checks: Family<OutcomeLabel, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            rows_admitted: Counter::default(),
+            batches_admitted: Counter::default(),
+            batches_rejected: Family::default(),
+            batches_duplicate: Counter::default(),
+            rows_lost: Family::default(),
+            rows_dropped: Family::default(),
+            hot_rows: Gauge::default(),
+            hot_bytes: Gauge::default(),
+            hot_batches: Gauge::default(),
+            queries: Family::default(),
+            query_seconds: Histogram::new(SECONDS),
+            signal_runs: Family::default(),
+            signal_seconds: Histogram::new(SECONDS),
+            policies_loaded: Family::default(),
+            policies_refused: Gauge::default(),
+            policy_loads: Family::default(),
+            snapshot_version: Gauge::default(),
+            snapshots_pushed: Counter::default(),
+            snapshots_refused: Counter::default(),
+            push_to_acknowledgement_seconds: Histogram::new(SECONDS),
+            reporters_connected: Gauge::default(),
+            watchers_connected: Gauge::default(),
+            leases: Gauge::default(),
+            checks: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers all of them under `tollgate_`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("tollgate");
+        macro_rules! register {
+            ($($metric:ident: $help:literal;)*) => {
+                $(registry.register(stringify!($metric), $help, self.$metric.clone());)*
+            };
+        }
+        register! {
+            rows_admitted: "Rows taken in";
+            batches_admitted: "Batches taken in";
+            batches_rejected: "Batches refused, by code";
+            batches_duplicate: "Batches that had been taken in before";
+            rows_lost: "Rows that reporters had to drop, by reason";
+            rows_dropped: "Rows that left memory, by reason";
+            hot_rows: "Rows in memory";
+            hot_bytes: "Bytes that the rows in memory take";
+            hot_batches: "Batches in memory";
+            queries: "SQL queries, by outcome";
+            query_seconds: "Time from a query to its last row";
+            signal_runs: "Runs of signal files, by outcome";
+            signal_seconds: "Time that a run of a signal file took";
+            policies_loaded: "Policies in force, by kind";
+            policies_refused: "1 while the policy directory holds a change that was refused";
+            policy_loads: "Attempts to load the policy directory, by outcome";
+            snapshot_version: "Newest snapshot version";
+            snapshots_pushed: "Snapshots pushed to reporters";
+            snapshots_refused: "Snapshots that a reporter could not apply";
+            push_to_acknowledgement_seconds: "Time from a change to its enforcement by one reporter";
+            reporters_connected: "Streams of rows that are open";
+            watchers_connected: "Streams of snapshots that are open";
+            leases: "Leases that are in force";
+            checks: "Requests decided for others, by decision";
+        }
+    }
+
+    pub(crate) fn batch_admitted(&self, rows: usize) {
+        self.batches_admitted.inc();
+        self.rows_admitted.inc_by(rows as u64);
+    }
+
+    pub(crate) fn batch_rejected(&self, code: RefusalCode) {
+        self.batches_rejected.get_or_create(&CodeLabel { code: code.as_str() }).inc();
+    }
+
+    pub(crate) fn batch_duplicate(&self) {
+        self.batches_duplicate.inc();
+    }
+
+    pub(crate) fn rows_lost(&self, reason: &str, rows: u64) {
+        self.rows_lost.get_or_create(&ReasonLabel::of_loss(reason)).inc_by(rows);
+    }
+
+    pub(crate) fn rows_dropped(&self, reason: DropReason, rows: usize) {
+        if rows > 0 {
+            self.rows_dropped.get_or_create(&ReasonLabel::of_drop(reason)).inc_by(rows as u64);
+        }
+    }
+
+    pub(crate) fn hot(&self, rows: usize, bytes: usize, batches: usize) {
+        self.hot_rows.set(rows as i64);
+        self.hot_bytes.set(bytes as i64);
+        self.hot_batches.set(batches as i64);
+    }
+
+    pub(crate) fn query(&self, outcome: &'static str, duration: Duration) {
+        self.queries.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.query_seconds.observe(duration.as_secs_f64());
+    }
+
+    pub(crate) fn signal_run(&self, outcome: SignalOutcome, duration: Duration) {
+        self.signal_runs.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+        self.signal_seconds.observe(duration.as_secs_f64());
+    }
+
+    pub(crate) fn policies_accepted(&self, access: usize, shaping: usize) {
+        self.policy_loads.get_or_create(&OutcomeLabel { outcome: "accepted" }).inc();
+        self.policies_loaded.get_or_create(&KindLabel { kind: "access" }).set(access as i64);
+        self.policies_loaded.get_or_create(&KindLabel { kind: "shaping" }).set(shaping as i64);
+        self.policies_refused.set(0);
+    }
+
+    pub(crate) fn policies_refused(&self) {
+        self.policy_loads.get_or_create(&OutcomeLabel { outcome: "refused" }).inc();
+        self.policies_refused.set(1);
+    }
+
+    /// The refused change was taken back: the directory holds again what is in force.
+    pub(crate) fn policies_restored(&self) {
+        self.policies_refused.set(0);
+    }
+
+    pub(crate) fn snapshot_pushed(&self, version: u64) {
+        self.snapshots_pushed.inc();
+        self.snapshot_version.set(i64::try_from(version).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn snapshot_refused(&self) {
+        self.snapshots_refused.inc();
+    }
+
+    pub(crate) fn acknowledged(&self, latency_us: i64) {
+        self.push_to_acknowledgement_seconds.observe(latency_us as f64 / 1e6);
+    }
+
+    pub(crate) fn reporter_connected(&self) {
+        self.reporters_connected.inc();
+    }
+
+    pub(crate) fn reporter_disconnected(&self) {
+        self.reporters_connected.dec();
+    }
+
+    pub(crate) fn watcher_connected(&self) {
+        self.watchers_connected.inc();
+    }
+
+    pub(crate) fn watcher_disconnected(&self) {
+        self.watchers_connected.dec();
+    }
+
+    pub(crate) fn leases(&self, count: usize) {
+        self.leases.set(count as i64);
+    }
+
+    pub(crate) fn checked(&self, decision: &'static str) {
+        self.checks.get_or_create(&OutcomeLabel { outcome: decision }).inc();
+    }
+}

@@ -1,0 +1,133 @@
+//! Runs one query: plans it, streams its rows, and holds it to its limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::{SQLOptions, SessionContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt as _;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{QueryError, QueryErrorKind};
+use super::{QueryLimits, QueryResult};
+use crate::metrics::Metrics;
+
+/// Longest text of a query.
+const SQL_BYTES_MAX: usize = 1 << 20;
+/// Batches that wait for a slow reader; the query pauses when they are as many.
+const BATCHES_WAITING: usize = 2;
+
+type Head = oneshot::Sender<Result<SchemaRef, QueryError>>;
+type Rows = mpsc::Sender<Result<RecordBatch, DataFusionError>>;
+
+/// Starts a query and returns as soon as it is planned.
+pub(super) async fn start(
+    handle: &Handle,
+    context: &SessionContext,
+    limits: QueryLimits,
+    metrics: &Arc<Metrics>,
+    sql: &str,
+) -> Result<QueryResult, QueryError> {
+    if sql.len() > SQL_BYTES_MAX {
+        let message = format!("the query has {} bytes, at most {SQL_BYTES_MAX} are read", sql.len());
+        return Err(QueryError::new(QueryErrorKind::Syntax, message));
+    }
+    let (head, planned) = oneshot::channel();
+    let (rows, mut waiting) = mpsc::channel(BATCHES_WAITING);
+    let query = Query {
+        context: context.clone(),
+        limits,
+        sql: sql.to_owned(),
+        outcome: Outcome { metrics: Arc::clone(metrics), start: Instant::now(), outcome: "cancelled" },
+    };
+    let task = AbortOnDropHandle::new(handle.spawn(query.run(head, rows)));
+    let shutting_down = |_| QueryError::new(QueryErrorKind::Internal, "the engine is shutting down");
+    let schema = planned.await.map_err(shutting_down)??;
+    let batches = futures::stream::poll_fn(move |context| {
+        // The stream owns the task: whoever drops the rows ends the query.
+        let _owned = &task;
+        waiting.poll_recv(context)
+    });
+    Ok(QueryResult { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches)), schema })
+}
+
+struct Query {
+    context: SessionContext,
+    limits: QueryLimits,
+    sql: String,
+    outcome: Outcome,
+}
+
+impl Query {
+    async fn run(mut self, head: Head, rows: Rows) {
+        let deadline = Instant::now() + self.limits.timeout;
+        let planned = timeout_at(deadline, plan(&self.context, &self.sql)).await;
+        let frame = match planned.map_err(|_| timeout(self.limits.timeout)).and_then(|planned| planned) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.outcome.outcome = error.kind.as_str();
+                // Whoever asked may have gone.
+                let _ = head.send(Err(error));
+                return;
+            }
+        };
+        if head.send(Ok(Arc::new(Schema::clone(frame.schema().as_arrow())))).is_err() {
+            return;
+        }
+        let streamed = timeout_at(deadline, stream(frame, &rows, self.limits.rows_max)).await;
+        match streamed.map_err(|_| timeout(self.limits.timeout)).and_then(|streamed| streamed) {
+            Ok(()) => self.outcome.outcome = "ok",
+            Err(error) => {
+                self.outcome.outcome = error.kind.as_str();
+                let _ = rows.send(Err(DataFusionError::External(Box::new(error)))).await;
+            }
+        }
+    }
+}
+
+async fn plan(context: &SessionContext, sql: &str) -> Result<DataFrame, QueryError> {
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    Ok(context.sql_with_options(sql, read_only).await?)
+}
+
+async fn stream(frame: DataFrame, rows: &Rows, rows_max: usize) -> Result<(), QueryError> {
+    let mut batches = frame.execute_stream().await?;
+    let mut sent = 0;
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        sent += batch.num_rows();
+        if sent > rows_max {
+            return Err(QueryError::new(QueryErrorKind::Rows, format!("the query returns more than {rows_max} rows"))
+                .with_help("aggregate, or add a `LIMIT`"));
+        }
+        if rows.send(Ok(batch)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn timeout(after: Duration) -> QueryError {
+    QueryError::new(QueryErrorKind::Timeout, format!("the query was not done after {} s", after.as_secs_f64()))
+        .with_help("narrow it by `time`, read the rows faster, or raise `query.timeout`")
+}
+
+/// Counts the query when it ends, in whatever way it ends.
+struct Outcome {
+    metrics: Arc<Metrics>,
+    start: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.metrics.query(self.outcome, self.start.elapsed());
+    }
+}
