@@ -1,2 +1,49 @@
-//! tollgate
-fn main() {}
+//! `tollgate`, the command line: composes engine, adapters and proxy.
+
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod logging;
+mod output;
+mod policy;
+mod proxy;
+mod serve;
+mod shutdown;
+mod sql;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let result = match cli.command {
+        cli::Command::Serve(args) => serve::run(&args),
+        cli::Command::Proxy(args) => proxy::run(&args),
+        cli::Command::Demo(args) => demo::run(&args),
+        cli::Command::Sql(args) => sql::run(&args),
+        cli::Command::Policy(args) => policy::run(&args),
+        cli::Command::Config(args) => config::print(&args),
+        cli::Command::Completions(args) => cli::completions(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that went away, as in `tollgate sql … | head`, is no error.
+            if is_broken_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("tollgate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,1 +1,9 @@
-//! Everything that speaks somebody else's protocol.
+//! Everything that speaks somebody else's protocol, and the two servers that the engine is reached through.
+//!
+//! - [`grpc`]: `tollgate.v1` for reporters and for whoever cannot evaluate policies itself, port 7401.
+//! - [`http`]: health, metrics, SQL and the snapshot as JSON, port 7400.
+//!
+//! An adapter converts on arrival into the engine's plain types and decides nothing.
+
+pub mod grpc;
+pub mod http;

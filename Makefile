@@ -1,0 +1,39 @@
+# One recipe a task; people and checks run the same ones. The build directory lies outside the checkout, so that a fresh clone
+# finds what an earlier one built.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/tollgate/target
+CARGO := cargo
+
+.PHONY: demo test setup format lint docs unit e2e generate bench fuzz
+
+demo: ## Engine, proxies and a small shop under load: the whole loop on one screen
+	$(CARGO) run --release --locked -- demo $(ARGS)
+
+test: setup format lint docs unit ## Everything that has to hold
+
+setup: ## Installs the peers that tests run against, by package name
+	@tests/setup.sh
+
+format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+
+docs:
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+unit: ## Unit, property, SQL-logic and end-to-end tests
+	$(CARGO) test --workspace --locked
+
+e2e: setup ## Only the end-to-end scenarios, such as `make e2e ARGS=closed_loop`
+	$(CARGO) test --locked --test e2e -- $(ARGS)
+
+generate: ## Writes what is generated and committed: protobuf code and the vocabulary page
+	TOLLGATE_GENERATE=1 $(CARGO) test --locked -p tollgate-api -p tollgate-attributes
+
+bench: setup ## Measures beside peers; figures and method in tests/bench/README.md
+	$(CARGO) build --release --locked --workspace
+	tests/bench/run.sh $(ARGS)
+
+fuzz: ## Fuzzes the parsers of outside bytes for a minute each; needs nightly Rust and cargo-fuzz
+	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60; done

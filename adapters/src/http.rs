@@ -1,0 +1,84 @@
+//! HTTP on port 7400: health, metrics, SQL and the snapshot.
+//!
+//! | | |
+//! |---|---|
+//! | `GET /healthz` | the process lives |
+//! | `GET /readyz` | it takes traffic; names a policy change that was refused |
+//! | `GET /metrics` | the engine's own metrics, for Prometheus |
+//! | `POST /v1/sql` | the body is SQL, `Accept` chooses JSON, CSV or an Arrow stream |
+//! | `GET /v1/snapshot` | what reporters enforce now |
+
+mod health;
+mod problem;
+mod rows;
+mod sql;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tollgate_engine::Engine;
+
+/// Longest SQL text in bytes.
+const SQL_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Clone)]
+struct Served {
+    engine: Engine,
+    registry: Arc<Registry>,
+}
+
+/// Serves the engine over HTTP on `listener` until `shutdown` is done and open requests are answered.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    engine: Engine,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
+}
+
+/// The routes, with the engine's metrics registered.
+pub fn router(engine: Engine) -> Router {
+    let mut registry = Registry::default();
+    engine.metrics().register(&mut registry);
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/sql", post(sql::query))
+        .route("/v1/snapshot", get(snapshot))
+        .layer(DefaultBodyLimit::max(SQL_BYTES_MAX))
+        .with_state(Served { engine, registry: Arc::new(registry) })
+}
+
+async fn index() -> &'static str {
+    "tollgate engine\n\n\
+     GET  /healthz      alive\n\
+     GET  /readyz       ready, and a policy change that was refused\n\
+     GET  /metrics      Prometheus metrics of the engine\n\
+     POST /v1/sql       SQL in the body; Accept: application/json, text/csv, application/vnd.apache.arrow.stream\n\
+     GET  /v1/snapshot  what reporters enforce now\n"
+}
+
+async fn metrics(State(served): State<Served>) -> axum::response::Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &served.registry) {
+        Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(error) => problem::internal(&error.to_string()).into_response(),
+    }
+}
+
+async fn snapshot(State(served): State<Served>) -> Json<serde_json::Value> {
+    Json(served.engine.snapshot_json())
+}

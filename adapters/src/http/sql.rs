@@ -1,0 +1,102 @@
+//! `POST /v1/sql`: runs one query and streams its rows in the format that the client accepts.
+
+use arrow::record_batch::RecordBatch;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use tollgate_engine::{QueryError, QueryErrorKind};
+
+use super::Served;
+use super::problem::Problem;
+use super::rows::{Encoder, Format};
+
+/// The first format that the client names; JSON where it takes anything or says nothing.
+fn accepted(headers: &HeaderMap) -> Option<Format> {
+    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    if values.peek().is_none() {
+        return Some(Format::Json);
+    }
+    values.flat_map(|value| value.split(',')).find_map(|range| {
+        match range.split(';').next().unwrap_or_default().trim() {
+            "*/*" | "application/*" => Some(Format::Json),
+            "text/*" => Some(Format::Csv),
+            range => Format::ALL.into_iter().find(|format| format.media_type() == range),
+        }
+    })
+}
+
+pub(super) async fn query(State(served): State<Served>, headers: HeaderMap, sql: String) -> Response {
+    let Some(format) = accepted(&headers) else {
+        let formats = Format::ALL.map(Format::media_type).join(", ");
+        return Problem::new(StatusCode::NOT_ACCEPTABLE, "accept", "no such format", format!("choose one of {formats}"))
+            .into_response();
+    };
+    match rows(&served, &sql, format).await {
+        Ok(body) => ([(CONTENT_TYPE, format.media_type())], body).into_response(),
+        Err(error) => problem(&error).into_response(),
+    }
+}
+
+/// The encoded rows. The first batch is awaited before anything is sent, so that a query which fails at once is answered with
+/// an error; one that fails later breaks the chunked response off, which no client takes for its end.
+async fn rows(served: &Served, sql: &str, format: Format) -> Result<Body, QueryError> {
+    let result = served.engine.query(sql).await?;
+    let mut batches = result.batches;
+    let first = batches.next().await.transpose()?;
+    let encoder = Encoder::new(format, &result.schema).map_err(QueryError::from)?;
+    let batches = futures::stream::iter(first.map(Ok)).chain(batches);
+    Ok(Body::from_stream(encode(encoder, batches)))
+}
+
+fn encode(
+    encoder: Encoder,
+    batches: impl Stream<Item = Result<RecordBatch, QueryError>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, QueryError>> + Send {
+    // The empty batch at the end stands for the end of the rows.
+    let batches = batches.map(|batch| batch.map(Some)).chain(futures::stream::once(async { Ok(None) }));
+    batches.scan(encoder, |encoder, batch| {
+        let bytes = batch.and_then(|batch| match batch {
+            Some(batch) => encoder.write(&batch).map_err(QueryError::from),
+            None => encoder.finish().map_err(QueryError::from),
+        });
+        std::future::ready(Some(bytes))
+    })
+}
+
+fn problem(error: &QueryError) -> Problem {
+    let (status, kind, title) = match error.kind() {
+        QueryErrorKind::Syntax => (StatusCode::BAD_REQUEST, "sql-syntax", "SQL syntax error"),
+        QueryErrorKind::Plan => (StatusCode::BAD_REQUEST, "sql-plan", "query cannot be planned"),
+        QueryErrorKind::ReadOnly => (StatusCode::FORBIDDEN, "sql-read-only", "SQL is read only"),
+        QueryErrorKind::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "sql-memory", "query needs too much memory"),
+        QueryErrorKind::Time => (StatusCode::UNPROCESSABLE_ENTITY, "sql-time", "query takes too long"),
+        QueryErrorKind::Rows => (StatusCode::UNPROCESSABLE_ENTITY, "sql-rows", "query returns too many rows"),
+        QueryErrorKind::Execution => (StatusCode::BAD_REQUEST, "sql-execution", "query failed"),
+    };
+    Problem::new(status, kind, title, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_format_named_is_chosen() {
+        let check = |accept: Option<&'static str>, expected: Option<Format>| {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, accept.parse().unwrap());
+            }
+            assert_eq!(accepted(&headers), expected, "{accept:?}");
+        };
+        check(None, Some(Format::Json));
+        check(Some("*/*"), Some(Format::Json));
+        check(Some("text/csv"), Some(Format::Csv));
+        check(Some("text/html, application/vnd.apache.arrow.stream;q=0.9, */*;q=0.1"), Some(Format::Arrow));
+        check(Some("image/png"), None);
+    }
+}

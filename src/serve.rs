@@ -1,0 +1,99 @@
+//! `tollgate serve`: the engine with its servers. [`Serving`] is what the demo runs too.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tollgate_engine::{Engine, EngineConfig};
+use tracing::{info, warn};
+
+use crate::cli::ServeArgs;
+use crate::config::{Listen, Settings};
+use crate::{logging, shutdown};
+
+/// Runs the command.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    logging::start("info");
+    let settings = Settings::load(&args.config)?;
+    if settings.insecure {
+        warn!("listening without TLS or authentication: whoever reaches the ports is believed (`insecure: true`)");
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let stop = shutdown::on_signal()?;
+        let serving = Serving::start(settings.engine(), &settings.listen).await?;
+        info!(http = %serving.http, grpc = %serving.grpc, "ready");
+        if let Some(file) = &args.ready_file {
+            serving.write_ready_file(file)?;
+        }
+        let stopped = serving.until(stop).await;
+        info!("stopped");
+        stopped
+    })
+}
+
+/// A running engine and its servers.
+pub(crate) struct Serving {
+    pub(crate) engine: Engine,
+    /// Where HTTP is listened on.
+    pub(crate) http: SocketAddr,
+    /// Where gRPC is listened on.
+    pub(crate) grpc: SocketAddr,
+    servers: JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Serving {
+    /// Listens first, so that a port in use is known before anything is written.
+    pub(crate) async fn start(config: EngineConfig, listen: &Listen) -> anyhow::Result<Self> {
+        let http_listener = bind("HTTP", listen.http).await?;
+        let grpc_listener = bind("gRPC", listen.grpc).await?;
+        let (http, grpc) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
+        let engine = Engine::start(config).await?;
+
+        let stop = CancellationToken::new();
+        let mut servers = JoinSet::new();
+        let served = tollgate_adapters::http::serve(engine.clone(), http_listener, stop.clone().cancelled_owned());
+        servers.spawn(async move { served.await.context("the HTTP server failed") });
+        let served = tollgate_adapters::grpc::serve(engine.clone(), grpc_listener, stop.clone().cancelled_owned());
+        servers.spawn(async move { served.await.context("the gRPC server failed") });
+        Ok(Self { engine, http, grpc, servers, stop })
+    }
+
+    /// Serves until `stop`, then ends in order: no new connections, streams ended by the engine, open requests answered.
+    pub(crate) async fn until(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let failed = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = self.servers.join_next() => ended,
+        };
+        self.stop.cancel();
+        self.engine.shutdown().await;
+        let mut result = failed.map_or(Ok(()), |ended| ended.map_err(anyhow::Error::from).flatten());
+        while let Some(ended) = self.servers.join_next().await {
+            result = result.and(ended.map_err(anyhow::Error::from).flatten());
+        }
+        result
+    }
+
+    fn write_ready_file(&self, file: &Path) -> anyhow::Result<()> {
+        let ready = serde_json::json!({ "http": self.http, "grpc": self.grpc });
+        write_whole(file, &ready.to_string())
+    }
+}
+
+/// Writes a file so that a reader sees all of it or nothing.
+fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
+    let temporary = file.with_extension("tmp");
+    std::fs::write(&temporary, text)?;
+    Ok(std::fs::rename(&temporary, file)?)
+}
+
+async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow!("port {} for {what} is in use", address.port()),
+        _ => anyhow!("cannot listen on {address} for {what}: {error}"),
+    })
+}

@@ -1,0 +1,13 @@
+//! End to end: real processes, real clients, the whole loop.
+//!
+//! `harness` starts and stops things; each other module is a group of scenarios. Nothing sleeps for a fixed time: scenarios
+//! wait for a condition, with a deadline.
+
+mod closed_loop;
+mod command_line;
+mod demo;
+mod harness;
+mod limits;
+mod peers;
+mod policies;
+mod resilience;

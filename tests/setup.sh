@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Installs the real peers that tests run against, where they are missing. Needs root for that, or sudo.
+set -euo pipefail
+
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need cc gcc
+need curl curl
+need nghttp nghttp2-client
+need nginx nginx-light
+need promtool prometheus
+need wrk wrk
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+if ! command -v apt-get >/dev/null; then
+    echo "missing: ${missing[*]} (Debian's names): install them and try again" >&2
+    exit 1
+fi
+echo "installing ${missing[*]}"
+# A package that starts a service would take a port; nothing here needs one running.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
