@@ -1,0 +1,211 @@
+//! Follows the engine's decisions: the stream `Decisions.Watch` on one side, an [`Enforcer`] on the other.
+//!
+//! While the engine is away the enforcer goes on with the last snapshot; nothing here is ever waited for by a request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::Uri;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tollgate_api::v1;
+use tollgate_api::v1::decisions_client::DecisionsClient;
+use tollgate_policies::Enforcer;
+use tonic::Streaming;
+
+use crate::backoff::Backoff;
+use crate::engine_channel::connect;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often demand is looked for.
+const DEMAND_INTERVAL: Duration = Duration::from_millis(100);
+/// How long urgent demand waits for more of it: a burst of new buckets becomes one message.
+const URGENT_DELAY: Duration = Duration::from_millis(5);
+const QUEUE_MESSAGES: usize = 4;
+/// How long a stream that is to end may take to hand over its last message.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Who follows, and whom.
+#[derive(Debug, Clone)]
+pub struct FollowingConfig {
+    /// The engine's gRPC address, `http://host:port`.
+    pub engine: Uri,
+    /// Name of the reporter, unique in the fleet.
+    pub reporter: String,
+    /// Microseconds since the epoch at the start of this run.
+    pub epoch: u64,
+    /// Software and version.
+    pub agent: String,
+    /// Services that the reporter fronts, `namespace/name`: where it enforces limits.
+    pub services: Vec<String>,
+}
+
+/// Keeps one enforcer up to date. Cheap to clone.
+#[derive(Clone)]
+pub struct Following {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: FollowingConfig,
+    enforcer: Arc<Enforcer>,
+    urgent: Arc<Notify>,
+    is_connected: AtomicBool,
+}
+
+impl Following {
+    /// Nothing is followed before [`Following::run`].
+    #[must_use]
+    pub fn new(config: FollowingConfig, enforcer: Arc<Enforcer>) -> Self {
+        let urgent = Arc::new(Notify::new());
+        let wake = Arc::clone(&urgent);
+        enforcer.on_urgent_demand(move || wake.notify_one());
+        Self { shared: Arc::new(Shared { config, enforcer, urgent, is_connected: AtomicBool::new(false) }) }
+    }
+
+    /// Whether a snapshot has come on the present stream.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Applies snapshots and sends demand until `stop`; reconnects with backoff for as long as it takes.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        loop {
+            let ended = tokio::select! {
+                ended = self.watch(&mut backoff) => ended,
+                () = stop.cancelled() => return,
+            };
+            self.set_connected(false);
+            let wait = backoff.next_wait();
+            tracing::debug!(error = %ended, wait_ms = wait.as_millis(), "the watch stream ended");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Runs one stream and says why it ended.
+    async fn watch(&self, backoff: &mut Backoff) -> tonic::Status {
+        match Session::open(&self.shared).await {
+            Ok(session) => {
+                let Err(ended) = session.run(self, backoff).await;
+                ended
+            }
+            Err(error) => error,
+        }
+    }
+
+    fn set_connected(&self, is_connected: bool) {
+        self.shared.is_connected.store(is_connected, Ordering::Relaxed);
+    }
+}
+
+/// One stream.
+struct Session<'a> {
+    shared: &'a Shared,
+    requests: mpsc::Sender<v1::WatchRequest>,
+    snapshots: Streaming<v1::Snapshot>,
+    heartbeat: Interval,
+    /// A delta is worth nothing before the whole that it changes has been applied.
+    has_whole: bool,
+}
+
+impl<'a> Session<'a> {
+    async fn open(shared: &'a Shared) -> Result<Self, tonic::Status> {
+        let mut client = DecisionsClient::new(connect(&shared.config.engine).await?);
+        let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
+        let hello = v1::WatchHello {
+            reporter: shared.config.reporter.clone(),
+            epoch: shared.config.epoch,
+            agent: shared.config.agent.clone(),
+            services: shared.config.services.clone(),
+            held: shared.enforcer.held(),
+        };
+        // The queue is new and has room.
+        let _ = requests.try_send(v1::WatchRequest { hello: Some(hello), ..request(shared) });
+        let snapshots = client.watch(ReceiverStream::new(queue)).await?.into_inner();
+        Ok(Self { shared, requests, snapshots, heartbeat: interval(HEARTBEAT), has_whole: false })
+    }
+
+    async fn run(mut self, following: &Following, backoff: &mut Backoff) -> Result<Infallible, tonic::Status> {
+        let mut demand = interval(DEMAND_INTERVAL);
+        loop {
+            tokio::select! {
+                snapshot = self.snapshots.message() => {
+                    let snapshot = snapshot?.ok_or_else(|| tonic::Status::unavailable("the engine closed the stream"))?;
+                    self.enforce(&snapshot).await?;
+                    following.set_connected(true);
+                    backoff.reset();
+                }
+                () = self.shared.urgent.notified() => {
+                    tokio::time::sleep(URGENT_DELAY).await;
+                    self.send_demand().await?;
+                }
+                _ = demand.tick() => self.send_demand().await?,
+                _ = self.heartbeat.tick() => self.send(request(self.shared)).await?,
+            }
+        }
+    }
+
+    /// Applies a snapshot and acknowledges it at once; the engine gives a share away when its former holder has.
+    async fn enforce(&mut self, snapshot: &v1::Snapshot) -> Result<(), tonic::Status> {
+        self.has_whole |= snapshot.whole;
+        if !self.has_whole {
+            return self.refuse(snapshot.version, "the first snapshot of the stream is not whole".to_owned()).await;
+        }
+        if let Err(error) = self.shared.enforcer.apply(snapshot) {
+            return self.refuse(snapshot.version, error.to_string()).await;
+        }
+        if snapshot.heartbeat_ms > 0 {
+            self.heartbeat = interval(Duration::from_millis(snapshot.heartbeat_ms.into()));
+        }
+        self.send(request(self.shared)).await
+    }
+
+    /// Says why, and ends the stream: later deltas would build on what was refused, while a new stream begins with a whole.
+    async fn refuse(&mut self, version: u64, why: String) -> Result<(), tonic::Status> {
+        tracing::error!(version, error = why, "a snapshot was refused, and the last good one stays in force");
+        self.send(v1::WatchRequest { refused: why.clone(), ..request(self.shared) }).await?;
+        let (closed, _) = mpsc::channel(1);
+        self.requests = closed;
+        let rest = async { while let Ok(Some(_)) = self.snapshots.message().await {} };
+        let _ = tokio::time::timeout(FAREWELL, rest).await;
+        Err(tonic::Status::failed_precondition(why))
+    }
+
+    async fn send_demand(&mut self) -> Result<(), tonic::Status> {
+        let demand = self.shared.enforcer.take_demand();
+        if demand.is_empty() {
+            return Ok(());
+        }
+        self.heartbeat.reset();
+        self.send(v1::WatchRequest { demand, ..request(self.shared) }).await
+    }
+
+    async fn send(&self, request: v1::WatchRequest) -> Result<(), tonic::Status> {
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| tonic::Status::unavailable("the stream was closed"))
+    }
+}
+
+fn request(shared: &Shared) -> v1::WatchRequest {
+    let enforcer = &shared.enforcer;
+    v1::WatchRequest {
+        sent_ms: enforcer.clock().monotonic_ms(),
+        acknowledged_version: enforcer.version(),
+        ..v1::WatchRequest::default()
+    }
+}
+
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
