@@ -7,7 +7,7 @@ use tollgate_policies::Mode;
 
 use crate::admission::DecodeLimits;
 
-/// Configuration of an engine. [`EngineConfig::new`] fills in the defaults.
+/// Configuration of an engine. The defaults keep its data in `./data` and read policies from `./policies`.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// Directory for what outlives a restart: identity, versions, members. One engine at a time uses it.
@@ -40,13 +40,12 @@ pub struct EngineConfig {
     pub policies_poll: Duration,
 }
 
-impl EngineConfig {
-    /// Defaults: 1 GiB of rows for 7 days; queries get 512 MiB, 30 s and 1,000,000 rows; leases hold for 10 s.
-    #[must_use]
-    pub fn new(data: impl Into<PathBuf>, policies: impl Into<PathBuf>) -> Self {
+impl Default for EngineConfig {
+    /// 1 GiB of rows for 7 days; queries get 512 MiB, 30 s and 1,000,000 rows; leases hold for 10 s.
+    fn default() -> Self {
         Self {
-            data: data.into(),
-            policies: policies.into(),
+            data: PathBuf::from("./data"),
+            policies: PathBuf::from("./policies"),
             mode: Mode::default(),
             admission: DecodeLimits::default(),
             hot_bytes_max: 1 << 30,

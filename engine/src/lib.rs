@@ -1,14 +1,39 @@
-//! The engine: ingest, store, SQL, signals, leases and snapshots.
+//! The engine: takes in what reporters saw, answers SQL about it, computes signals, and pushes what is to be enforced.
+//!
+//! In reading order: [`admission`] turns bytes into rows, [`hot`] keeps them, [`sql`] answers over them; [`signals`] and
+//! [`book`] make policies and their inputs, [`watcher`] notices changes, [`leases`] and [`fleet`] divide limits,
+//! [`published`] is the newest of all that, [`session`] carries it to reporters and [`check`] applies it here. [`engine`]
+//! puts the parts together.
 
 mod admission;
+mod book;
+mod check;
 mod clock;
+mod columns;
 mod config;
+mod data;
+mod decisions;
+mod engine;
+mod fleet;
 mod hot;
+pub mod leases;
 mod metrics;
+mod published;
+mod reporters;
+mod session;
+mod signals;
 mod sql;
 mod suggest;
+mod tables;
+mod watcher;
 
 pub use admission::{DecodeLimits, Refusal, RefusalCode, decode};
+pub use book::{PolicyReport, Refused, check_policies};
+pub use clock::WallTime;
 pub use config::EngineConfig;
+pub use data::DataError;
+pub use engine::{Engine, EngineError, PolicyStatus, Status};
 pub use metrics::Metrics;
+pub use session::{ReportSession, SessionError, WatchSession};
+pub use signals::FileStatus;
 pub use sql::{QueryError, QueryErrorKind, QueryResult};

@@ -168,11 +168,6 @@ impl Metrics {
         self.policies_refused.set(1);
     }
 
-    /// The refused change was taken back: the directory holds again what is in force.
-    pub(crate) fn policies_restored(&self) {
-        self.policies_refused.set(0);
-    }
-
     pub(crate) fn snapshot_pushed(&self, version: u64) {
         self.snapshots_pushed.inc();
         self.snapshot_version.set(i64::try_from(version).unwrap_or(i64::MAX));

@@ -13,21 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use datafusion::execution::context::SessionContext;
-use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub(crate) use self::context::{Tables, session};
 pub use self::error::{QueryError, QueryErrorKind};
-pub(crate) use self::error::unknown_column;
 pub(crate) use self::state_table::StateTable;
 use crate::metrics::Metrics;
 
 /// What one query, or all together, may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueryLimits {
-    /// Most bytes that all queries together may hold.
-    pub(crate) bytes_max: usize,
     /// How long a query may take.
     pub(crate) timeout: Duration,
     /// Most rows that a query may return.
@@ -40,8 +38,8 @@ pub(crate) struct QueryLimits {
 pub struct QueryResult {
     /// Names and types of the columns.
     pub schema: SchemaRef,
-    /// The rows. An error in it is a [`QueryError`]: [`QueryError::from`] gets it back.
-    pub batches: SendableRecordBatchStream,
+    /// The rows. Nothing follows an error.
+    pub batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
 }
 
 /// The query engine and its threads.

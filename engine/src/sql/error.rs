@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
@@ -21,11 +22,9 @@ pub enum QueryErrorKind {
     /// It needs more memory than queries may take.
     Memory,
     /// It took longer than a query may.
-    Timeout,
+    Time,
     /// It failed on the way, such as by dividing by zero.
     Execution,
-    /// The engine is shutting down, or failed itself.
-    Internal,
 }
 
 impl QueryErrorKind {
@@ -38,9 +37,8 @@ impl QueryErrorKind {
             Self::ReadOnly => "read_only",
             Self::Rows => "rows",
             Self::Memory => "memory",
-            Self::Timeout => "timeout",
+            Self::Time => "time",
             Self::Execution => "execution",
-            Self::Internal => "internal",
         }
     }
 }
@@ -67,10 +65,10 @@ impl QueryError {
         Self { help: Some(help.into()), ..self }
     }
 
-    /// Whether the one who asked can mend it by asking otherwise.
+    /// What kind of thing went wrong.
     #[must_use]
-    pub fn is_callers(&self) -> bool {
-        self.kind != QueryErrorKind::Internal
+    pub fn kind(&self) -> QueryErrorKind {
+        self.kind
     }
 }
 
@@ -99,6 +97,12 @@ impl From<DataFusionError> for QueryError {
     }
 }
 
+impl From<ArrowError> for QueryError {
+    fn from(error: ArrowError) -> Self {
+        Self::new(QueryErrorKind::Execution, first_line(&error.to_string()))
+    }
+}
+
 fn convert(error: &DataFusionError) -> QueryError {
     match error {
         DataFusionError::External(inner) => match inner.downcast_ref::<QueryError>() {
@@ -113,7 +117,6 @@ fn convert(error: &DataFusionError) -> QueryError {
         DataFusionError::Collection(errors) => errors
             .first()
             .map_or_else(|| QueryError::new(QueryErrorKind::Plan, "the query is wrong"), |first| convert(first.find_root())),
-        DataFusionError::Internal(message) => QueryError::new(QueryErrorKind::Internal, first_line(message)),
         other => QueryError::new(QueryErrorKind::Execution, first_line(&other.strip_backtrace())),
     }
 }

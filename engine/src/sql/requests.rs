@@ -16,7 +16,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use tollgate_attributes::schema;
 
@@ -71,7 +71,7 @@ impl TableProvider for RequestsTable {
 fn prune(state: &dyn Session, filters: &[Expr], list: &[Arc<HotBatch>]) -> Result<Vec<bool>> {
     let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(vec![true; list.len()]) };
     let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema())?)?;
-    PruningPredicate::try_new(filter, schema())?.prune(&TimeBounds(list))
+    PruningPredicateBuilder::new().with_file_schema(schema()).try_build(filter)?.prune(&TimeBounds(list))
 }
 
 /// Gives each partition about the same number of rows, in neighbouring batches so that time order is kept where it is.

@@ -6,9 +6,7 @@ use std::time::Duration;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
 use datafusion::execution::context::{SQLOptions, SessionContext};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -25,7 +23,7 @@ const SQL_BYTES_MAX: usize = 1 << 20;
 const BATCHES_WAITING: usize = 2;
 
 type Head = oneshot::Sender<Result<SchemaRef, QueryError>>;
-type Rows = mpsc::Sender<Result<RecordBatch, DataFusionError>>;
+type Rows = mpsc::Sender<Result<RecordBatch, QueryError>>;
 
 /// Starts a query and returns as soon as it is planned.
 pub(super) async fn start(
@@ -48,14 +46,14 @@ pub(super) async fn start(
         outcome: Outcome { metrics: Arc::clone(metrics), start: Instant::now(), outcome: "cancelled" },
     };
     let task = AbortOnDropHandle::new(handle.spawn(query.run(head, rows)));
-    let shutting_down = |_| QueryError::new(QueryErrorKind::Internal, "the engine is shutting down");
+    let shutting_down = |_| QueryError::new(QueryErrorKind::Execution, "the engine is shutting down");
     let schema = planned.await.map_err(shutting_down)??;
     let batches = futures::stream::poll_fn(move |context| {
         // The stream owns the task: whoever drops the rows ends the query.
         let _owned = &task;
         waiting.poll_recv(context)
     });
-    Ok(QueryResult { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches)), schema })
+    Ok(QueryResult { schema, batches: Box::pin(batches) })
 }
 
 struct Query {
@@ -86,7 +84,7 @@ impl Query {
             Ok(()) => self.outcome.outcome = "ok",
             Err(error) => {
                 self.outcome.outcome = error.kind.as_str();
-                let _ = rows.send(Err(DataFusionError::External(Box::new(error)))).await;
+                let _ = rows.send(Err(error)).await;
             }
         }
     }
@@ -115,7 +113,7 @@ async fn stream(frame: DataFrame, rows: &Rows, rows_max: usize) -> Result<(), Qu
 }
 
 fn timeout(after: Duration) -> QueryError {
-    QueryError::new(QueryErrorKind::Timeout, format!("the query was not done after {} s", after.as_secs_f64()))
+    QueryError::new(QueryErrorKind::Time, format!("the query was not done after {} s", after.as_secs_f64()))
         .with_help("narrow it by `time`, read the rows faster, or raise `query.timeout`")
 }
 

@@ -1,0 +1,145 @@
+//! How the engine's own enforcers come by their snapshots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use tollgate_api::v1;
+use tollgate_policies::{Clock, Enforcer};
+
+use crate::clock::WallTime;
+use crate::published::{Published, Publisher};
+use crate::session::{Outlet, SessionError, WatchSession};
+use crate::signals::to_proto;
+
+/// How often the one that spends says what it wants and takes what it is given.
+pub(super) const INTERVAL: Duration = Duration::from_millis(50);
+const REPORTER: &str = "engine";
+const ALL: u32 = 1_000_000;
+
+/// Looks at limits as if all of each were its own, and spends nothing.
+pub(super) struct Looking {
+    enforcer: Enforcer,
+    publisher: Arc<Publisher>,
+}
+
+impl Looking {
+    pub(super) fn new(outlet: &Outlet) -> Self {
+        let looking = Self { enforcer: Enforcer::new(Clock::system()), publisher: Arc::clone(&outlet.publisher) };
+        looking.apply(&outlet.publisher.newest());
+        looking
+    }
+
+    pub(super) fn enforcer(&self) -> &Enforcer {
+        &self.enforcer
+    }
+
+    /// Takes over whatever is published, for ever.
+    pub(super) async fn follow(&self) {
+        let mut newest = self.publisher.subscribe();
+        loop {
+            let published = Arc::clone(&newest.borrow_and_update());
+            if published.version != self.enforcer.version() {
+                self.apply(&published);
+            }
+            if newest.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn apply(&self, published: &Published) {
+        let snapshot = v1::Snapshot {
+            version: published.version,
+            whole: true,
+            policies: Some(v1::Policies::clone(&published.policies)),
+            signals: published.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
+            safe_shares: vec![v1::SafeShare { scope: "*".to_owned(), parts_per_million: ALL }],
+            ..v1::Snapshot::default()
+        };
+        if let Err(error) = self.enforcer.apply(&snapshot) {
+            tracing::error!(%error, "the engine's own checks stay with older policies");
+        }
+    }
+}
+
+/// Spends tokens as a member of the fleet.
+pub(super) struct Taking {
+    enforcer: Enforcer,
+    outlet: Outlet,
+    epoch: u64,
+    member: Mutex<Member>,
+}
+
+#[derive(Default)]
+struct Member {
+    services: Vec<String>,
+    session: Option<WatchSession>,
+}
+
+impl Taking {
+    pub(super) fn new(outlet: Outlet, clock: Clock) -> Self {
+        let epoch = u64::try_from(WallTime::now().us).unwrap_or(0);
+        Self { enforcer: Enforcer::new(clock), outlet, epoch, member: Mutex::default() }
+    }
+
+    pub(super) fn enforcer(&self) -> &Enforcer {
+        &self.enforcer
+    }
+
+    /// Joins the fleet of a service. Its first snapshot is in force when this returns.
+    pub(super) fn front(&self, service: &str) -> Result<(), SessionError> {
+        let mut member = self.member.lock();
+        if member.session.is_some() && member.services.iter().any(|known| known == service) {
+            return Ok(());
+        }
+        let mut services = member.services.clone();
+        services.push(service.to_owned());
+        services.dedup();
+        let request = self.request(Some(v1::WatchHello {
+            reporter: REPORTER.to_owned(),
+            epoch: self.epoch,
+            agent: concat!("tollgate-engine/", env!("CARGO_PKG_VERSION")).to_owned(),
+            services: services.clone(),
+            held: self.enforcer.held(),
+            ..v1::WatchHello::default()
+        }));
+        member.session = Some(WatchSession::open(self.outlet.clone(), &request)?);
+        member.services = services;
+        self.exchange(&mut member);
+        Ok(())
+    }
+
+    /// Takes what is due and says what is wanted.
+    pub(super) fn follow(&self) {
+        self.exchange(&mut self.member.lock());
+    }
+
+    fn exchange(&self, member: &mut Member) {
+        let Some(session) = &mut member.session else { return };
+        session.heard(&self.request(None));
+        // One poll: whatever is due is there at once.
+        while let Some(next) = session.next().now_or_never() {
+            let Some(snapshot) = next else {
+                member.session = None;
+                return;
+            };
+            if let Err(error) = self.enforcer.apply(&snapshot) {
+                tracing::error!(%error, "the engine's own checks stay with older policies");
+            }
+            session.heard(&self.request(None));
+        }
+        self.enforcer.heard();
+    }
+
+    fn request(&self, hello: Option<v1::WatchHello>) -> v1::WatchRequest {
+        v1::WatchRequest {
+            sent_ms: self.enforcer.clock().monotonic_ms(),
+            hello,
+            acknowledged_version: self.enforcer.version(),
+            demand: self.enforcer.take_demand(),
+            refused: String::new(),
+        }
+    }
+}

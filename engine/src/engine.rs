@@ -1,0 +1,213 @@
+//! The engine as a whole: puts the parts together, starts their tasks and ends them.
+
+mod status;
+mod tasks;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tollgate_api::v1;
+use tollgate_policies::{Diagnostics, Sources};
+
+pub use self::status::{PolicyStatus, Status};
+use crate::book::{Loaded, PolicyBook, load};
+use crate::check::Checker;
+use crate::clock::Clock;
+use crate::config::EngineConfig;
+use crate::data::{DataDir, DataError, Versions};
+use crate::fleet::Fleet;
+use crate::hot::{HotLimits, HotStore};
+use crate::leases::LeaseConfig;
+use crate::metrics::Metrics;
+use crate::published::Publisher;
+use crate::session::{Intake, Outlet, ReportSession, SessionError, WatchSession};
+use crate::signals::Scheduler;
+use crate::sql::{self, Queries, QueryError, QueryLimits, QueryResult};
+use crate::tables;
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The policies are wrong. A running engine keeps the last good ones; one that starts has none.
+    #[error("the policies in `{dir}` are refused:\n{diagnostics}")]
+    Policies {
+        /// The directory.
+        dir: String,
+        /// Everything that is wrong.
+        diagnostics: Diagnostics,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The query engine cannot be set up.
+    #[error("the query engine does not start: {0}")]
+    Queries(String),
+}
+
+/// A running engine. Clones are the same engine. It runs until [`Engine::shutdown`].
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EngineConfig,
+    dir: Arc<DataDir>,
+    metrics: Arc<Metrics>,
+    book: Arc<PolicyBook>,
+    hot: Arc<HotStore>,
+    queries: Queries,
+    scheduler: Scheduler,
+    intake: Intake,
+    outlet: Outlet,
+    checker: Checker,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Engine {
+    /// Starts an engine in the current Tokio runtime, beside which it has threads of its own for queries.
+    ///
+    /// # Errors
+    /// Policies that are wrong, and a data directory that cannot be used, among others because another engine uses it.
+    pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        let dir = Arc::new(DataDir::open(&config.data)?);
+        let versions = Arc::new(Versions::open(Arc::clone(&dir))?);
+        let metrics = Arc::new(Metrics::default());
+        let limits = LeaseConfig::with_ttl(config.lease_ttl);
+        let fleet = Arc::new(Fleet::open(limits, Clock::start(), Arc::clone(&dir), Arc::clone(&metrics))?);
+        let tables = tables::Sources { fleet: Some(Arc::clone(&fleet)), ..tables::Sources::default() };
+        let hot_limits = HotLimits { bytes_max: config.hot_bytes_max, retention: config.retention };
+        let hot = Arc::new(HotStore::new(hot_limits, Arc::clone(&metrics)));
+        let queries = queries(&config, &tables, &hot, &metrics).await?;
+
+        let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
+        let sources = Sources::read(&config.policies).map_err(refused)?;
+        let loaded = load(queries.context(), &sources, &config.mode, config.signals_every).await.map_err(refused)?;
+        let loaded = Arc::new(loaded);
+        let publisher = Arc::new(Publisher::new(versions, Arc::clone(&loaded.proto))?);
+
+        let stop = CancellationToken::new();
+        let scheduler = Scheduler::new(
+            queries.context().clone(),
+            queries.handle().clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&tables.signals),
+        );
+        let intake = Intake {
+            limits: config.admission,
+            hot: Arc::clone(&hot),
+            reporters: Arc::clone(&tables.reporters),
+            metrics: Arc::clone(&metrics),
+            queries: queries.handle().clone(),
+            stop: stop.clone(),
+        };
+        let outlet = Outlet {
+            publisher,
+            fleet,
+            reporters: Arc::clone(&tables.reporters),
+            decisions: Arc::clone(&tables.decisions),
+            metrics: Arc::clone(&metrics),
+            heartbeat: config.heartbeat,
+            stop: stop.clone(),
+        };
+        let (book, checker) = (Arc::clone(&tables.book), Checker::new(outlet.clone()));
+        let tasks = Mutex::new(JoinSet::new());
+        let inner = Inner {
+            config,
+            dir,
+            metrics,
+            book,
+            hot,
+            queries,
+            scheduler,
+            intake,
+            outlet,
+            checker,
+            stop,
+            tasks,
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        engine.inner.put_in_force(&loaded);
+        engine.spawn_tasks(sources, loaded);
+        tracing::info!(engine = engine.inner.dir.id(), "engine started");
+        Ok(engine)
+    }
+
+    /// Ends every session and task. Rows live in memory only, and go with the engine.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Opens a stream of rows.
+    ///
+    /// # Errors
+    /// When the reporter does not introduce itself as it should, or there are too many.
+    pub fn report(&self, hello: v1::ReportHello) -> Result<ReportSession, SessionError> {
+        ReportSession::open(self.inner.intake.clone(), &hello)
+    }
+
+    /// Opens a stream of snapshots with its first message.
+    ///
+    /// # Errors
+    /// When the reporter does not introduce itself as it should, or there are too many.
+    pub fn watch(&self, request: &v1::WatchRequest) -> Result<WatchSession, SessionError> {
+        WatchSession::open(self.inner.outlet.clone(), request)
+    }
+
+    /// Decides one request for whoever cannot.
+    #[must_use]
+    pub fn check(&self, request: &v1::CheckRequest) -> v1::CheckResponse {
+        self.inner.checker.check(request)
+    }
+
+    /// Answers a query, on the threads for queries and within the limits of the configuration.
+    ///
+    /// # Errors
+    /// What is wrong with the query, in words for the one who wrote it.
+    pub async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
+        self.inner.queries.query(sql).await
+    }
+
+    /// The engine's own metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+}
+
+impl Inner {
+    /// Puts policies in force: from here on sessions push them.
+    fn put_in_force(&self, loaded: &Arc<Loaded>) {
+        use tollgate_policies::PolicyKind::{Access, Shaping};
+        if let Err(error) = self.outlet.publisher.set_policies(&loaded.proto) {
+            tracing::error!(%error, "new policies cannot be put in force until this is mended");
+            return;
+        }
+        self.outlet.fleet.set_limits(&loaded.limits());
+        self.metrics.policies_accepted(loaded.count(Access), loaded.count(Shaping));
+        self.book.accept(Arc::clone(loaded));
+    }
+}
+
+async fn queries(
+    config: &EngineConfig,
+    tables: &tables::Sources,
+    hot: &Arc<HotStore>,
+    metrics: &Arc<Metrics>,
+) -> Result<Queries, EngineError> {
+    let failed = |error: String| EngineError::Queries(error);
+    let sql_tables = sql::Tables { hot: Arc::clone(hot), state: tables.tables() };
+    let context = sql::session(sql_tables, config.query_bytes_max, config.query_threads).await;
+    let limits = QueryLimits {
+        timeout: config.query_timeout,
+        rows_max: config.query_rows_max,
+        threads: config.query_threads,
+    };
+    Queries::start(context.map_err(|error| failed(error.to_string()))?, limits, Arc::clone(metrics))
+        .map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,112 @@
+//! The engine's tasks: each ends when the engine is told to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tollgate_policies::{Diagnostics, Sources};
+use tracing::Instrument as _;
+
+use super::{Engine, Inner};
+use crate::book::{Loaded, load};
+use crate::clock::WallTime;
+use crate::signals::SignalFile;
+use crate::watcher::Watcher;
+
+/// How often rows are looked through for those that are too old, and small batches are put together.
+const UPKEEP: Duration = Duration::from_millis(500);
+
+type Files = Arc<Vec<Arc<SignalFile>>>;
+
+impl Engine {
+    pub(super) fn spawn_tasks(&self, sources: Sources, loaded: Arc<Loaded>) {
+        let (files_sender, files) = watch::channel(Arc::clone(&loaded.signals));
+        let inner = &self.inner;
+        let watcher = Watcher::new(&inner.config.policies, inner.config.policies_poll, sources);
+        self.spawn("policies", Arc::clone(inner).watch_policies(watcher, files_sender));
+        self.spawn("signals", Arc::clone(inner).run_signals(files));
+        self.spawn("upkeep", Arc::clone(inner).upkeep());
+        let fleet = Arc::clone(&inner.outlet.fleet);
+        self.spawn("leases", async move { fleet.run().await });
+        let checking = Arc::clone(inner);
+        self.spawn("check", async move { checking.checker.run().await });
+    }
+
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.inner.stop.clone();
+        let stoppable = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        };
+        self.inner.tasks.lock().spawn(stoppable.instrument(tracing::info_span!("engine", task = name)));
+    }
+}
+
+impl Inner {
+    async fn watch_policies(self: Arc<Self>, mut watcher: Watcher, files: watch::Sender<Files>) {
+        loop {
+            let contents = watcher.changed().await;
+            match self.load(contents).await {
+                Ok(loaded) => {
+                    let loaded = Arc::new(loaded);
+                    self.put_in_force(&loaded);
+                    files.send_replace(Arc::clone(&loaded.signals));
+                    let (policies, digest) = (loaded.compiled.policies.len(), loaded.compiled.digest.as_str());
+                    tracing::info!(policies, digest, "policies in force");
+                    loaded.compiled.warnings.0.iter().for_each(|warning| tracing::warn!(%warning, "policy warning"));
+                }
+                Err(diagnostics) => {
+                    self.metrics.policies_refused();
+                    let each = diagnostics.0.iter();
+                    each.for_each(|problem| tracing::warn!(%problem, "policy change refused: the last good one stays in force"));
+                    self.book.refuse(diagnostics);
+                }
+            }
+        }
+    }
+
+    /// Checks what is in the directory, on the threads of queries.
+    async fn load(self: &Arc<Self>, contents: Result<Sources, Diagnostics>) -> Result<Loaded, Diagnostics> {
+        let sources = contents?;
+        let inner = Arc::clone(self);
+        let load = async move {
+            load(inner.queries.context(), &sources, &inner.config.mode, inner.config.signals_every).await
+        };
+        // It fails only where the engine is shutting down, or the compiler broke off: the last good policies stay.
+        self.queries.handle().spawn(load).await.unwrap_or_else(|error| {
+            let problem = tollgate_policies::Diagnostic::error("TG0500", "", format!("cannot be checked: {error}"));
+            Err(Diagnostics(vec![problem]))
+        })
+    }
+
+    async fn run_signals(self: Arc<Self>, files: watch::Receiver<Files>) {
+        let publish = |signals| {
+            if let Err(error) = self.outlet.publisher.set_signals(signals) {
+                tracing::error!(%error, "signals cannot be pushed until this is mended");
+            }
+        };
+        self.scheduler.run(files, publish).await;
+    }
+
+    async fn upkeep(self: Arc<Self>) {
+        let mut ticks = interval(UPKEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = WallTime::now();
+            self.outlet.reporters.expire(now);
+            let hot = Arc::clone(&self.hot);
+            let upkeep = move || {
+                hot.expire(now.us);
+                hot.coalesce();
+            };
+            if let Err(error) = self.queries.handle().spawn_blocking(upkeep).await {
+                tracing::debug!(%error, "upkeep of the rows was left out");
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The table `leases`.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::Fleet;
+use crate::columns;
+use crate::sql::StateTable;
+
+/// The ledger; empty where there is no fleet.
+pub(crate) struct LeasesTable(pub(crate) Option<Arc<Fleet>>);
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    columns::schema(&[
+        ("policy", DataType::Utf8),
+        ("key", DataType::Utf8),
+        ("reporter", DataType::Utf8),
+        ("rate_microtokens", DataType::Int64),
+        ("burst_microtokens", DataType::Int64),
+        ("safe_rate_microtokens", DataType::Int64),
+        ("outstanding_microtokens", DataType::Int64),
+        ("demand_microtokens", DataType::Int64),
+        ("expires_in_ms", DataType::Int64),
+        ("acknowledged", DataType::Boolean),
+    ])
+});
+
+impl StateTable for LeasesTable {
+    fn schema(&self) -> SchemaRef {
+        SCHEMA.clone()
+    }
+
+    fn rows(&self) -> Result<RecordBatch, ArrowError> {
+        let rows = self.0.as_ref().map(|fleet| fleet.leases.lock().rows(fleet.clock.monotonic_ms())).unwrap_or_default();
+        RecordBatch::try_new(
+            SCHEMA.clone(),
+            vec![
+                columns::texts(rows.iter().map(|row| Some(&row.policy))),
+                columns::texts(rows.iter().map(|row| Some(&row.key))),
+                columns::texts(rows.iter().map(|row| Some(&row.reporter))),
+                columns::counts(rows.iter().map(|row| row.rate)),
+                columns::counts(rows.iter().map(|row| row.burst)),
+                columns::counts(rows.iter().map(|row| row.safe_rate)),
+                columns::counts(rows.iter().map(|row| row.outstanding_rate)),
+                columns::counts(rows.iter().map(|row| row.demand)),
+                columns::counts(rows.iter().map(|row| row.expires_in_ms)),
+                columns::flags(rows.iter().map(|row| row.acknowledged)),
+            ],
+        )
+    }
+}

@@ -1,0 +1,89 @@
+//! The newest policies and signals, as every session pushes them. Sessions look at the newest only: there is no queue.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tollgate_api::v1;
+
+use crate::data::{DataError, Versions};
+use crate::decisions::Moment;
+use crate::signals::SignalState;
+
+/// Policies and signals at one version.
+#[derive(Clone)]
+pub(crate) struct Published {
+    pub(crate) version: u64,
+    pub(crate) policies: Arc<v1::Policies>,
+    /// The version at which these policies came.
+    pub(crate) policies_version: u64,
+    pub(crate) policies_changed: Moment,
+    pub(crate) signals: Arc<SignalState>,
+    pub(crate) signals_changed: Moment,
+}
+
+/// Replaces what is published, under a new version each time.
+pub(crate) struct Publisher {
+    versions: Arc<Versions>,
+    newest: watch::Sender<Arc<Published>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(versions: Arc<Versions>, policies: Arc<v1::Policies>) -> Result<Self, DataError> {
+        let now = Moment::now();
+        let version = versions.next()?;
+        let first = Published {
+            version,
+            policies,
+            policies_version: version,
+            policies_changed: now,
+            signals: Arc::default(),
+            signals_changed: now,
+        };
+        Ok(Self { versions, newest: watch::Sender::new(Arc::new(first)) })
+    }
+
+    pub(crate) fn newest(&self) -> Arc<Published> {
+        Arc::clone(&self.newest.borrow())
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
+        self.newest.subscribe()
+    }
+
+    pub(crate) fn versions(&self) -> &Arc<Versions> {
+        &self.versions
+    }
+
+    /// Puts policies in force, unless they are those that are.
+    pub(crate) fn set_policies(&self, policies: &Arc<v1::Policies>) -> Result<(), DataError> {
+        if self.newest.borrow().policies.digest == policies.digest {
+            return Ok(());
+        }
+        let version = self.versions.next()?;
+        self.newest.send_modify(|newest| {
+            let policies_changed = Moment::now();
+            let policies = Arc::clone(policies);
+            *newest = Arc::new(Published {
+                version: version.max(newest.version),
+                policies,
+                policies_version: version,
+                policies_changed,
+                ..Published::clone(newest)
+            });
+        });
+        Ok(())
+    }
+
+    pub(crate) fn set_signals(&self, signals: SignalState) -> Result<(), DataError> {
+        let version = self.versions.next()?;
+        self.newest.send_modify(|newest| {
+            *newest = Arc::new(Published {
+                version: version.max(newest.version),
+                signals: Arc::new(signals),
+                signals_changed: Moment::now(),
+                ..Published::clone(newest)
+            });
+        });
+        Ok(())
+    }
+}

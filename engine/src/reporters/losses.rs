@@ -1,0 +1,74 @@
+//! Rows that a reporter had to drop, by reason, over all of its runs.
+
+use std::collections::BTreeMap;
+
+/// Reasons that are told apart; further ones are counted as `other`.
+const REASONS_MAX: usize = 16;
+const REASON_BYTES_MAX: usize = 64;
+
+/// Totals of one reporter.
+#[derive(Debug, Default)]
+pub(crate) struct LossTotals {
+    by_reason: BTreeMap<String, Loss>,
+}
+
+#[derive(Debug, Default)]
+struct Loss {
+    /// Over all runs.
+    total: u64,
+    /// The run that reported last, and how much of the total is its.
+    epoch: u64,
+    of_epoch: u64,
+}
+
+impl LossTotals {
+    /// A run says how many rows it has lost so far; returns how many of them are new.
+    pub(crate) fn reported(&mut self, epoch: u64, reason: &str, rows: u64) -> u64 {
+        let is_known = self.by_reason.contains_key(reason);
+        let fits = reason.len() <= REASON_BYTES_MAX && self.by_reason.len() < REASONS_MAX;
+        let loss = self.by_reason.entry(if is_known || fits { reason } else { "other" }.to_owned()).or_default();
+        if loss.epoch != epoch {
+            loss.epoch = epoch;
+            loss.of_epoch = 0;
+        }
+        let new = rows.saturating_sub(loss.of_epoch);
+        loss.of_epoch += new;
+        loss.total += new;
+        new
+    }
+
+    /// Rows lost for any reason.
+    pub(crate) fn total(&self) -> u64 {
+        self.by_reason.values().map(|loss| loss.total).sum()
+    }
+
+    /// Reason and rows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.by_reason.iter().map(|(reason, loss)| (reason.as_str(), loss.total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_totals_once_and_adds_up_runs() {
+        let mut losses = LossTotals::default();
+        assert_eq!(losses.reported(1, "buffer_full", 10), 10);
+        assert_eq!(losses.reported(1, "buffer_full", 10), 0);
+        assert_eq!(losses.reported(1, "buffer_full", 12), 2);
+        assert_eq!(losses.reported(2, "buffer_full", 5), 5);
+        assert_eq!(losses.total(), 17);
+    }
+
+    #[test]
+    fn many_reasons_become_one() {
+        let mut losses = LossTotals::default();
+        for reason in 0..100 {
+            losses.reported(1, &reason.to_string(), 1);
+        }
+        assert!(losses.iter().count() <= REASONS_MAX + 1);
+        assert!(losses.iter().any(|(reason, _)| reason == "other"));
+    }
+}

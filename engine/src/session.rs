@@ -1,0 +1,58 @@
+//! Streams of reporters: rows up ([`ReportSession`]), snapshots down ([`WatchSession`]).
+
+mod delta;
+mod report;
+mod watch;
+
+pub(crate) use self::report::Intake;
+pub use self::report::ReportSession;
+pub(crate) use self::watch::Outlet;
+pub use self::watch::WatchSession;
+use crate::leases::TooManyMembers;
+
+/// Why a stream was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The first message does not introduce the reporter.
+    #[error("the first message of a stream has to say who reports")]
+    NoHello,
+    /// A name is empty, too long, or has characters that names do not have.
+    #[error("`{name}` is no name for a {what}: 1 to 256 bytes without control characters and `|`")]
+    Name {
+        /// What was named.
+        what: &'static str,
+        /// The name, shortened.
+        name: String,
+    },
+    /// A reporter fronts more services than one can.
+    #[error("{services} services in front of one reporter: at most {max} are taken")]
+    TooManyServices {
+        /// How many it named.
+        services: usize,
+        /// How many it may.
+        max: usize,
+    },
+    /// Every place in the table of reporters is taken by one that is connected.
+    #[error("too many reporters are connected: run another engine for further ones")]
+    TooManyReporters,
+    /// Limits are shared by as many reporters as they can be.
+    #[error("{0}")]
+    TooManyMembers(#[from] TooManyMembers),
+    /// A later run of the same reporter is connected.
+    #[error("another `{reporter}`, started later, is connected: give every reporter a name of its own")]
+    Superseded {
+        /// Name of the reporter.
+        reporter: String,
+    },
+    /// The engine is shutting down.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
+}
+
+impl SessionError {
+    /// Whether it may go better later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::TooManyReporters | Self::TooManyMembers(_) | Self::ShuttingDown)
+    }
+}

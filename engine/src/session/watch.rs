@@ -1,0 +1,249 @@
+//! A stream of snapshots.
+//!
+//! Bound: nothing is queued. A snapshot is made when the stream can take it, of the newest state, and a reporter that has
+//! not acknowledged the newest 1,000 pushes is taken for lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tollgate_api::v1;
+
+use super::{SessionError, delta};
+use crate::data::DataError;
+use crate::decisions::{DecisionLog, Moment, Push};
+use crate::fleet::{self, Fleet};
+use crate::leases::{Changes, Hello, StreamId};
+use crate::metrics::Metrics;
+use crate::published::{Published, Publisher};
+use crate::reporters::{Introduction, Reporter, Reporters, Stream};
+use crate::signals::to_proto;
+
+const UNACKNOWLEDGED_MAX: usize = 1_000;
+/// The stream of a reporter that could not apply a snapshot ends after this, or when something changes.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where snapshots come from, and what counts them.
+#[derive(Clone)]
+pub(crate) struct Outlet {
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) reporters: Arc<Reporters>,
+    pub(crate) decisions: Arc<DecisionLog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+/// One reporter's stream of snapshots. Dropping it ends the stream; the reporter stays a member of the fleet.
+pub struct WatchSession {
+    outlet: Outlet,
+    reporter: Arc<Reporter>,
+    id: StreamId,
+    stream: fleet::Stream,
+    newest: watch::Receiver<Arc<Published>>,
+    /// What the last snapshot was made of; `None` when the next one has to be whole.
+    sent: Option<Arc<Published>>,
+    /// After a refusal: what was refused, and when the stream ends although nothing has changed.
+    refused: Option<(Arc<Published>, Instant)>,
+    unacknowledged: VecDeque<Arc<Push>>,
+}
+
+impl WatchSession {
+    pub(crate) fn open(outlet: Outlet, request: &v1::WatchRequest) -> Result<Self, SessionError> {
+        if outlet.stop.is_cancelled() {
+            return Err(SessionError::ShuttingDown);
+        }
+        let hello = request.hello.as_ref().ok_or(SessionError::NoHello)?;
+        let introduction = Introduction {
+            reporter: &hello.reporter,
+            epoch: hello.epoch,
+            agent: &hello.agent,
+            services: Some(&hello.services),
+        };
+        let reporter = outlet.reporters.connect(&introduction, Stream::Watch)?;
+        let joined = supersedes(&reporter, hello).and_then(|()| Ok(outlet.fleet.join(&to_join(request, hello))?));
+        let (id, stream) = joined.inspect_err(|_| Reporters::disconnect(&reporter, Stream::Watch))?;
+        outlet.metrics.watcher_connected();
+        tracing::info!(reporter = %reporter.name, agent = hello.agent, services = ?hello.services, "reporter follows");
+        let newest = outlet.publisher.subscribe();
+        let mut session = Self {
+            outlet,
+            reporter,
+            id,
+            stream,
+            newest,
+            sent: None,
+            refused: None,
+            unacknowledged: VecDeque::new(),
+        };
+        session.heard(request);
+        Ok(session)
+    }
+
+    /// A message of the reporter: acknowledgement, demand, or that a snapshot could not be applied.
+    pub fn heard(&mut self, request: &v1::WatchRequest) {
+        self.outlet.fleet.heard(self.id, request);
+        self.reporter.update(|facts| {
+            facts.acknowledged_version = request.acknowledged_version;
+            facts.refused = request.refused.chars().take(1_024).collect();
+        });
+        while let Some(push) = self.unacknowledged.pop_front_if(|push| push.version <= request.acknowledged_version) {
+            self.outlet.metrics.acknowledged(push.acknowledge());
+        }
+        if !request.refused.is_empty() {
+            self.refused_by_reporter(request);
+        }
+    }
+
+    /// The next snapshot, as soon as there is one; `None` when the stream has to end. May be dropped and called again.
+    pub async fn next(&mut self) -> Option<v1::Snapshot> {
+        loop {
+            if self.outlet.stop.is_cancelled() || self.stream.replaced.is_cancelled() {
+                return None;
+            }
+            let newest = Arc::clone(&self.newest.borrow_and_update());
+            let due = match &self.refused {
+                // Its reporter comes back with what it holds, and gets everything anew.
+                Some((refused, retry)) if refused.version != newest.version || Instant::now() >= *retry => return None,
+                Some(_) => Ok(None),
+                None => self.due(&newest),
+            };
+            match due {
+                Ok(Some(snapshot)) => return Some(snapshot),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(reporter = %self.reporter.name, %error, "nothing can be pushed until this is mended");
+                    return None;
+                }
+            }
+            let retry = self.refused.as_ref().map(|(_, retry)| *retry);
+            tokio::select! {
+                () = self.outlet.stop.cancelled() => return None,
+                () = self.stream.replaced.cancelled() => return None,
+                () = self.stream.wake.notified() => {}
+                () = until(retry) => {}
+                changed = self.newest.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    /// Name of the reporter.
+    #[must_use]
+    pub fn reporter(&self) -> &str {
+        &self.reporter.name
+    }
+
+    /// Makes a snapshot if anything is due.
+    fn due(&mut self, newest: &Arc<Published>) -> Result<Option<v1::Snapshot>, DataError> {
+        let before = self.sent.as_ref();
+        let has_policies = before.is_none_or(|before| before.policies_version != newest.policies_version);
+        let signals = match before {
+            Some(before) => delta::signals(&before.signals, &newest.signals),
+            None => newest.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
+        };
+        let is_whole = before.is_none();
+        if !is_whole && !has_policies && signals.is_empty() && !self.outlet.fleet.has_changes(self.id) {
+            self.sent = Some(Arc::clone(newest));
+            return Ok(None);
+        }
+        let version = self.outlet.publisher.versions().next()?;
+        let changes = self.outlet.fleet.changes(self.id, version)?;
+        if !is_whole && !has_policies && signals.is_empty() && changes.is_empty() {
+            return Ok(None);
+        }
+        self.note(version, newest, is_whole, has_policies, &signals, &changes);
+        self.sent = Some(Arc::clone(newest));
+        Ok(Some(v1::Snapshot {
+            version,
+            whole: is_whole,
+            echo_ms: changes.echo_ms,
+            policies: has_policies.then(|| v1::Policies::clone(&newest.policies)),
+            signals,
+            leases: changes.leases,
+            safe_shares: changes.safe_shares,
+            heartbeat_ms: if is_whole { u32::try_from(self.outlet.heartbeat.as_millis()).unwrap_or(u32::MAX) } else { 0 },
+        }))
+    }
+
+    fn note(
+        &mut self,
+        version: u64,
+        newest: &Published,
+        is_whole: bool,
+        has_policies: bool,
+        signals: &[v1::EntitySignals],
+        changes: &Changes,
+    ) {
+        let parts = [
+            (has_policies, "policies"),
+            (!signals.is_empty(), "signals"),
+            (!changes.leases.is_empty(), "leases"),
+            (!changes.safe_shares.is_empty(), "safe_shares"),
+        ];
+        let parts = parts.into_iter().filter(|(is_in, _)| *is_in).map(|(_, part)| part).collect();
+        let (cause, changed) = if is_whole {
+            ("connected", Moment::now())
+        } else if has_policies {
+            ("policies", newest.policies_changed)
+        } else if !signals.is_empty() {
+            ("signals", newest.signals_changed)
+        } else {
+            ("leases", Moment::now())
+        };
+        let push = Arc::new(Push::new(version, Arc::clone(&self.reporter.name), cause, parts, changed));
+        if self.unacknowledged.len() == UNACKNOWLEDGED_MAX {
+            self.unacknowledged.pop_front();
+        }
+        self.unacknowledged.push_back(Arc::clone(&push));
+        self.outlet.decisions.push(push);
+        self.outlet.metrics.snapshot_pushed(version);
+        self.reporter.update(|facts| facts.pushed_version = version);
+    }
+
+    /// A delta on top of what was refused would not fit, so that nothing is pushed on this stream any more.
+    fn refused_by_reporter(&mut self, request: &v1::WatchRequest) {
+        // The reporter repeats itself with each message.
+        let Some(sent) = self.sent.take() else { return };
+        self.outlet.metrics.snapshot_refused();
+        tracing::warn!(reporter = %self.reporter.name, error = request.refused, "reporter could not apply a snapshot");
+        self.refused = Some((sent, Instant::now() + REFUSED_PAUSE));
+    }
+}
+
+impl Drop for WatchSession {
+    fn drop(&mut self) {
+        self.outlet.fleet.disconnected(self.id);
+        Reporters::disconnect(&self.reporter, Stream::Watch);
+        self.outlet.metrics.watcher_disconnected();
+        tracing::info!(reporter = %self.reporter.name, "reporter follows no more");
+    }
+}
+
+/// Two processes under one name would take turns throwing each other out; the one that started later stays.
+fn supersedes(reporter: &Reporter, hello: &v1::WatchHello) -> Result<(), SessionError> {
+    let is_older = reporter.read(|facts| hello.epoch < facts.epoch && facts.watching > 1);
+    if is_older { Err(SessionError::Superseded { reporter: hello.reporter.clone() }) } else { Ok(()) }
+}
+
+fn to_join<'a>(request: &v1::WatchRequest, hello: &'a v1::WatchHello) -> Hello<'a> {
+    Hello {
+        reporter: &hello.reporter,
+        epoch: hello.epoch,
+        services: &hello.services,
+        held: &hello.held,
+        safe_shares: &[],
+        acknowledged_version: request.acknowledged_version,
+        sent_ms: request.sent_ms,
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

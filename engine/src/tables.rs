@@ -1,0 +1,37 @@
+//! The tables made of the engine's state, by name.
+
+use std::sync::Arc;
+
+use crate::book::{EntitiesTable, PoliciesTable, PolicyBook};
+use crate::decisions::DecisionLog;
+use crate::fleet::{Fleet, LeasesTable};
+use crate::reporters::Reporters;
+use crate::signals::SignalHistory;
+use crate::sql::StateTable;
+
+/// Name and contents of each table.
+pub(crate) type StateTables = Vec<(&'static str, Arc<dyn StateTable>)>;
+
+/// Where the tables' rows come from.
+#[derive(Default)]
+pub(crate) struct Sources {
+    pub(crate) book: Arc<PolicyBook>,
+    pub(crate) signals: Arc<SignalHistory>,
+    pub(crate) reporters: Arc<Reporters>,
+    pub(crate) decisions: Arc<DecisionLog>,
+    /// There are no leases where only policies are checked.
+    pub(crate) fleet: Option<Arc<Fleet>>,
+}
+
+impl Sources {
+    pub(crate) fn tables(&self) -> StateTables {
+        vec![
+            ("signals", self.signals.clone()),
+            ("policies", Arc::new(PoliciesTable(Arc::clone(&self.book)))),
+            ("entities", Arc::new(EntitiesTable(Arc::clone(&self.book)))),
+            ("leases", Arc::new(LeasesTable(self.fleet.clone()))),
+            ("reporters", self.reporters.clone()),
+            ("decisions", self.decisions.clone()),
+        ]
+    }
+}
