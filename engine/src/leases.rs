@@ -74,6 +74,7 @@ pub struct Leases {
     bucket_ids: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
     next_bucket: u32,
     entries: usize,
+    entries_max: usize,
     dirty_scopes: BTreeSet<Arc<str>>,
     dirty_buckets: Vec<u32>,
     /// When a bucket must be looked at though nothing has happened to it.
@@ -103,6 +104,7 @@ impl Leases {
             bucket_ids: BTreeMap::new(),
             next_bucket: 0,
             entries: 0,
+            entries_max: ENTRIES_MAX,
             dirty_scopes: BTreeSet::new(),
             dirty_buckets: Vec::new(),
             timers: BTreeSet::new(),

@@ -9,7 +9,7 @@ use super::bucket::{Bucket, Entry};
 use super::ledger::{History, NEVER, Orphans, PPM_WHOLE};
 use super::members::{Reporter, Stream};
 use super::model::{Hello, Member, StreamId, TooManyMembers};
-use super::{ENTRIES_MAX, KEY_BYTES_MAX, Leases, MEMBERS_MAX};
+use super::{KEY_BYTES_MAX, Leases, MEMBERS_MAX};
 
 /// The scope of all policies that are not fixed to one service.
 const EVERYWHERE: &str = "*";
@@ -244,7 +244,7 @@ impl Leases {
         {
             return Some(id);
         }
-        if self.entries >= ENTRIES_MAX || key.len() > KEY_BYTES_MAX {
+        if self.entries >= self.entries_max || key.len() > KEY_BYTES_MAX {
             return None;
         }
         let id = found.unwrap_or_else(|| self.add_bucket(policy, key));

@@ -10,7 +10,7 @@ use super::super::{BucketLimit, Hello, LeaseConfig, Leases, Member, StreamId};
 use super::process::{Key, Process, Snapshot};
 
 const TTL_MS: u64 = 1_000;
-const STEPS: u64 = 160;
+const STEPS: u64 = 130;
 const POLICIES: [(&str, &str); 3] = [("a", "shop/a"), ("b", "shop/b"), ("all", "*")];
 
 /// `splitmix64`: a seed gives the same world for ever.
