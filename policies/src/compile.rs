@@ -1,12 +1,22 @@
 //! From a directory of text to policies that are known to be right.
 
+mod checks;
+mod parsed;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
+use serde_json::Value;
 use tollgate_api::v1;
 
-use crate::diagnostics::Diagnostics;
-use crate::model::SignalSchema;
-use crate::shaping::Shaping;
+use crate::annotations;
+use crate::cedar;
+use crate::compile::parsed::Parsed;
+use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+use crate::entities::{self, EntityFile};
+use crate::model::{self, Known, SignalSchema, WITH_SIGNALS};
+use crate::shaping::{ByKey, Shaping};
 use crate::sources::Sources;
 
 /// What is enforced and what only observed.
@@ -37,7 +47,7 @@ pub enum Effect {
 }
 
 /// One policy.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyEntry {
     /// `@id`, or the file's stem and the policy's number in it: `base#3`.
     pub id: Arc<str>,
@@ -76,7 +86,25 @@ impl Compiled {
     /// The same as reporters get it.
     #[must_use]
     pub fn to_proto(&self) -> v1::Policies {
-        v1::Policies { digest: self.digest.clone(), ..v1::Policies::default() }
+        let of_kind = |kind| {
+            let policies = self.policies.iter().filter(move |policy| policy.kind == kind);
+            policies
+                .map(|policy| v1::Policy {
+                    id: policy.id.to_string(),
+                    text: policy.text.clone(),
+                    origin: policy.origin.clone(),
+                })
+                .collect()
+        };
+        v1::Policies {
+            digest: self.digest.clone(),
+            access: of_kind(PolicyKind::Access),
+            shaping: of_kind(PolicyKind::Shaping),
+            entities_json: self.entities_json.clone(),
+            observe: self.mode.observe,
+            observed_services: self.mode.observed_services.clone(),
+            schema_json: self.schema_json.clone(),
+        }
     }
 }
 
@@ -85,13 +113,163 @@ impl Compiled {
 /// # Errors
 /// All errors, with the warnings among them.
 pub fn compile(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
-    let _ = (sources, signals);
-    Ok(Compiled {
-        policies: Vec::new(),
-        warnings: Diagnostics::default(),
-        digest: String::new(),
-        schema_json: String::new(),
-        entities_json: "[]".to_owned(),
-        mode: mode.clone(),
+    let mut problems = Diagnostics(checks::strays(sources));
+    let entities = match &sources.entities {
+        Some(file) => entities::read(file, &mut problems),
+        None => EntityFile::default(),
+    };
+    let parsed = parsed::parse(sources, &mut problems);
+    let known = known(&entities, &parsed, signals, &mut problems);
+    let schema_json = model::schema(&known);
+    match Schema::from_json_value(schema_json.clone()) {
+        Ok(schema) => {
+            if let Some(file) = &sources.entities {
+                entities::check(&entities, file, &schema, &mut problems);
+            }
+            validate(&parsed, schema, &known, &mut problems);
+        }
+        // Names of attributes are the only part that is not ours, and Cedar takes any text for them.
+        Err(error) => problems.0.push(Diagnostic::error("TG0307", crate::sources::ENTITIES, error.to_string())),
+    }
+    problems.0.extend(checks::groups(&parsed, &entities));
+    let policies = entries(parsed, &known, &mut problems);
+    problems.sort();
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let entities_json = Value::Array(entities.values().collect()).to_string();
+    let digest = digest(&policies, &entities_json, mode);
+    let schema_json = schema_json.to_string();
+    Ok(Compiled { policies, warnings: problems, digest, schema_json, entities_json, mode: mode.clone() })
+}
+
+/// Every name that policies may use.
+fn known(entities: &EntityFile, parsed: &[Parsed<'_>], signals: &[SignalSchema], problems: &mut Diagnostics) -> Known {
+    let mut known = Known { attributes: entities.attributes.clone(), ..Known::default() };
+    for schema in signals.iter().filter(|schema| !WITH_SIGNALS.contains(&schema.entity_type.as_str())) {
+        let message = format!("entities of type `{}` have no signals", schema.entity_type);
+        problems
+            .0
+            .push(Diagnostic::error("TG0402", "", message).suggest(&schema.entity_type, WITH_SIGNALS.iter().copied()));
+    }
+    known.add_signals(signals);
+    known.headers = parsed.iter().flat_map(|policy| policy.reads.headers.iter().cloned()).collect();
+    known
+}
+
+fn validate(parsed: &[Parsed<'_>], schema: Schema, known: &Known, problems: &mut Diagnostics) {
+    let mut set = PolicySet::new();
+    let mut by_id = BTreeMap::new();
+    for policy in parsed {
+        by_id.insert(policy.cedar.id().to_string(), policy);
+        // Ids are numbers that the parser gave, so that none is there twice.
+        drop(set.add(policy.cedar.clone()));
+    }
+    let unknown: BTreeMap<_, _> = parsed.iter().map(|policy| (policy.number, checks::names(policy, known))).collect();
+    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
+    let mut failed = Vec::new();
+    for error in result.validation_errors() {
+        let Some(policy) = by_id.get(&error.policy_id().to_string()) else { continue };
+        failed.push(policy.number);
+        let diagnostic = cedar::validation(error, policy.site);
+        // Our own check says more about a name that nothing has.
+        let is_said = unknown[&policy.number]
+            .iter()
+            .any(|(name, _)| diagnostic.code == "TG0104" && mentions(&diagnostic.message, name));
+        if !is_said && !problems.0.iter().any(|other| is_same_place(other, &diagnostic)) {
+            problems.0.push(diagnostic);
+        }
+    }
+    for warning in result.validation_warnings() {
+        let Some(policy) = by_id.get(&warning.policy_id().to_string()) else { continue };
+        // A policy with an unknown name is often "impossible" as well, which only distracts.
+        if !failed.contains(&policy.number) && unknown[&policy.number].is_empty() {
+            problems.0.push(cedar::warning(warning, policy.site));
+        }
+    }
+    problems.0.extend(unknown.into_values().flatten().map(|(_, diagnostic)| diagnostic));
+}
+
+/// Whether a message of Cedar is about an attribute of this name.
+fn mentions(message: &str, name: &str) -> bool {
+    message.contains(&format!("`{name}`")) || message.contains(&format!(".{name}`"))
+}
+
+/// The validator looks at each kind of request by itself and may say the same of several.
+fn is_same_place(a: &Diagnostic, b: &Diagnostic) -> bool {
+    (&a.file, a.line, a.column, a.code) == (&b.file, b.line, b.column, b.code)
+}
+
+/// Reads annotations and gives ids.
+fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -> Vec<PolicyEntry> {
+    let mut entries = Vec::new();
+    let mut places: BTreeMap<Arc<str>, String> = BTreeMap::new();
+    for policy in parsed {
+        let (annotations, shaping, found) = match policy.kind {
+            PolicyKind::Access => {
+                let (annotations, found) = annotations::access(&policy.cedar);
+                (annotations, None, found)
+            }
+            PolicyKind::Shaping => {
+                let (annotations, shaping, found) = annotations::shaping(&policy.cedar);
+                problems.0.extend(checks::cost(&policy, &shaping, known));
+                (annotations, Some(shaping), found)
+            }
+        };
+        problems.0.extend(found.into_iter().map(|problem| policy.annotation_problem(problem)));
+        let id = annotations.id.unwrap_or_else(|| policy.default_id());
+        if let Some(other) = places.get(&id) {
+            let message = format!("policy id `{id}` is taken by {other}");
+            let at = policy.annotation_at("id", true);
+            problems.0.push(policy.site.diagnostic(Severity::Error, "TG0204", at, message));
+        } else {
+            places.insert(Arc::clone(&id), policy.origin());
+        }
+        entries.push(PolicyEntry {
+            id,
+            kind: policy.kind,
+            effect: match policy.cedar.effect() {
+                cedar_policy::Effect::Permit => Effect::Permit,
+                cedar_policy::Effect::Forbid => Effect::Forbid,
+            },
+            shadow: annotations.shadow,
+            text: policy.text().to_owned(),
+            origin: policy.origin(),
+            shaping,
+        });
+    }
+    entries
+}
+
+/// FNV-1a with 128 bits: the same on every machine and in every version. It tells changes, and is no protection.
+fn digest(policies: &[PolicyEntry], entities_json: &str, mode: &Mode) -> String {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let mut hash = OFFSET;
+    let mut feed = |part: &str| {
+        // With its length, so that moving text from one part to the next is a change.
+        for byte in (part.len() as u64).to_le_bytes().into_iter().chain(part.bytes()) {
+            hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        }
+    };
+    for policy in policies {
+        feed(match policy.kind {
+            PolicyKind::Access => "access",
+            PolicyKind::Shaping => "shaping",
+        });
+        feed(&policy.id);
+        feed(&policy.text);
+    }
+    feed(entities_json);
+    feed(if mode.observe { "observe" } else { "enforce" });
+    mode.observed_services.iter().for_each(|service| feed(service));
+    format!("{hash:032x}")
+}
+
+/// Headers that a bucket counts by.
+pub(crate) fn by_headers(shaping: &Shaping) -> impl Iterator<Item = Arc<str>> {
+    shaping.by.iter().filter_map(|key| match key {
+        ByKey::Header(name) => Some(Arc::clone(name)),
+        _ => None,
     })
 }

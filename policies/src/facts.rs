@@ -84,3 +84,11 @@ pub struct LimitState {
 /// Places that a request takes among those under way; given back when dropped.
 #[derive(Debug, Default)]
 pub struct ConcurrencyPermits(pub(crate) SmallVec<[Occupied; 1]>);
+
+impl ConcurrencyPermits {
+    /// Whether there is nothing to hold.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

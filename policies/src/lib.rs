@@ -4,15 +4,26 @@
 //! [`Enforcer`] decides requests by the snapshots that come of it. The engine and the proxies run the same [`Enforcer`].
 //! Nothing here waits for anything: there is no I/O but reading a directory, and no task.
 
+mod annotations;
 mod bucket;
+mod buckets;
+mod cedar;
 mod clock;
 mod compile;
+mod context;
 mod diagnostics;
 mod enforcer;
+mod entities;
 mod facts;
+mod lane;
+mod loaded;
 mod model;
+mod reads;
 mod shaping;
 mod sources;
+mod spend;
+mod text;
+mod world;
 
 pub use clock::Clock;
 pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile};

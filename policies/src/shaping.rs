@@ -7,7 +7,7 @@ use std::time::Duration;
 use tollgate_attributes::Priority;
 
 /// Microtokens in one token. Rates and bursts are integers of them, so that shares of a limit never add up to more.
-pub const MICROTOKENS: u64 = 1_000_000;
+pub(crate) const MICROTOKENS: u64 = 1_000_000;
 
 /// One shaping policy: how much, how fast, in what order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,71 @@
+//! Cedar's parser and validator errors as [`Diagnostic`]s: with a stable code, the place in the file, and without the
+//! internal names that Cedar's texts carry.
+
+use cedar_policy::{ParseErrors, ValidationError, ValidationWarning};
+
+use crate::diagnostics::{Diagnostic, Severity};
+use crate::text;
+
+/// One policy of a file: where its text begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) file: &'a str,
+    /// The whole file.
+    pub(crate) text: &'a str,
+    /// Byte offset of the policy in it.
+    pub(crate) start: usize,
+}
+
+impl Site<'_> {
+    /// A diagnostic at an offset within the policy.
+    pub(crate) fn diagnostic(&self, severity: Severity, code: &'static str, at: usize, message: String) -> Diagnostic {
+        let place = text::place(self.text, self.start + at);
+        Diagnostic { severity, ..Diagnostic::error(code, self.file, message) }.at(place)
+    }
+}
+
+/// Every syntax error of one policy.
+pub(crate) fn syntax(errors: &ParseErrors, site: Site<'_>) -> Vec<Diagnostic> {
+    errors.iter().map(|error| translate(error, Severity::Error, "TG0101", site)).collect()
+}
+
+/// One error of the validator.
+pub(crate) fn validation(error: &ValidationError, site: Site<'_>) -> Diagnostic {
+    let code = match error {
+        ValidationError::UnrecognizedEntityType(_) => "TG0105",
+        ValidationError::UnrecognizedActionId(_) => "TG0106",
+        ValidationError::UnsafeAttributeAccess(_) => "TG0104",
+        ValidationError::UnsafeOptionalAttributeAccess(_) => "TG0107",
+        _ => "TG0102",
+    };
+    translate(error, Severity::Error, code, site)
+}
+
+/// One warning of the validator.
+pub(crate) fn warning(warning: &ValidationWarning, site: Site<'_>) -> Diagnostic {
+    translate(warning, Severity::Warning, "TG0110", site)
+}
+
+fn translate(
+    error: &(impl miette::Diagnostic + ?Sized),
+    severity: Severity,
+    code: &'static str,
+    site: Site<'_>,
+) -> Diagnostic {
+    let label = error.labels().and_then(|mut labels| labels.next());
+    let label_text = label.as_ref().and_then(|label| label.label()).map(str::to_owned);
+    let at = label.map_or(0, |label| label.offset());
+    let mut diagnostic = site.diagnostic(severity, code, at, plain(&error.to_string()));
+    let help = error.help().map(|help| plain(&help.to_string()));
+    // The parser puts what it expected into the label.
+    diagnostic.help = help.or(label_text.filter(|text| text.starts_with("expected")));
+    diagnostic
+}
+
+/// Without `for policy ..,`: the place says which one.
+fn plain(text: &str) -> String {
+    match text.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, ")) {
+        Some((_, rest)) => rest.to_owned(),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,107 @@
+//! What Cedar's validator lets pass.
+//!
+//! To it `resource.signals has p99ms` is not wrong, only never true: a misspelt name would silently switch a policy off.
+
+use super::PolicyKind;
+use super::parsed::Parsed;
+use crate::diagnostics::{Diagnostic, Severity, nearest};
+use crate::entities::{self, EntityFile};
+use crate::model::{self, AttributeType, GROUP, Known, SERVICE, USER};
+use crate::shaping::{Cost, CostAttribute, Shaping};
+use crate::sources::Sources;
+
+/// What was seen in the directory and not read, and a directory that refuses everything.
+pub(crate) fn strays(sources: &Sources) -> Vec<Diagnostic> {
+    let warn = |path: &String| {
+        let help = "policies are read from access/*.cedar, shaping/*.cedar, signals/*.sql and entities.json";
+        Diagnostic::warning("TG0003", path, "not read").help(help)
+    };
+    let mut warnings: Vec<_> = sources.strays.iter().map(warn).collect();
+    if sources.access.is_empty() {
+        let message = "there are no access policies in access/*.cedar: every request is refused";
+        warnings.push(Diagnostic::warning("TG0005", "", message));
+    }
+    warnings
+}
+
+/// Names in a policy that nothing has: each with its diagnostic.
+pub(crate) fn names(policy: &Parsed<'_>, known: &Known) -> Vec<(String, Diagnostic)> {
+    let mut unknown = Vec::new();
+    let mut say = |code, name: &str, message: String, candidates: Vec<&str>| {
+        let diagnostic = policy.at_word(Severity::Error, code, name, message).suggest(name, candidates);
+        unknown.push((name.to_owned(), diagnostic));
+    };
+    let context = model::context_names();
+    for name in policy.reads.context.iter().filter(|name| !context.contains(&name.as_str())) {
+        say("TG0104", name, format!("unknown attribute `{name}` of `context`"), context.clone());
+    }
+    for used in &policy.reads.attributes {
+        let name = &used.name;
+        if used.is_signal {
+            let signals = known.signal_names(used.entity_type);
+            if !signals.contains(name.as_str()) {
+                say("TG0103", name, format!("unknown signal `{name}`"), signals.into_iter().collect());
+            }
+        } else if let Some(of_type @ (SERVICE | USER)) = used.entity_type {
+            let attributes = known.attribute_names(of_type);
+            if !attributes.contains(name.as_str()) {
+                say(
+                    "TG0104",
+                    name,
+                    format!("unknown attribute `{name}` of `{of_type}`"),
+                    attributes.into_iter().collect(),
+                );
+            }
+        }
+    }
+    for name in policy.reads.headers.iter().filter(|name| !model::is_header_name(name)) {
+        let lower = name.to_lowercase();
+        let message = format!("`{name}` is not the name of a header");
+        let diagnostic = policy.at_word(Severity::Error, "TG0112", name, message);
+        let help = if model::is_header_name(&lower) { Some(format!("write `{lower}`, in lower case")) } else { None };
+        unknown.push((name.clone(), Diagnostic { help, ..diagnostic }));
+    }
+    unknown
+}
+
+/// Groups that nothing is in, and services whose names cannot be right: possible, and hardly meant.
+pub(crate) fn groups(policies: &[Parsed<'_>], entities: &EntityFile) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    for policy in policies {
+        for uid in policy.cedar.entity_literals() {
+            let id: &str = uid.id().unescaped();
+            match uid.type_name().to_string().as_str() {
+                GROUP if !entities.groups.contains(id) => {
+                    let message = format!("nothing is in `Group::\"{id}\"`: entities.json does not mention it");
+                    let warning = policy.at_word(Severity::Warning, "TG0111", id, message);
+                    warnings.push(warning.suggest(id, entities.groups.iter().map(String::as_str)));
+                }
+                SERVICE if !entities::is_service_id(id) => {
+                    let message = format!("`{id}` cannot be a service");
+                    let warning = policy.at_word(Severity::Warning, "TG0113", id, message);
+                    warnings.push(warning.help("services are named `namespace/name`"));
+                }
+                _ => {}
+            }
+        }
+    }
+    warnings
+}
+
+/// A cost that is read from an attribute that is not there, or not a number.
+pub(crate) fn cost(policy: &Parsed<'_>, shaping: &Shaping, known: &Known) -> Option<Diagnostic> {
+    debug_assert_eq!(policy.kind, PolicyKind::Shaping);
+    let Cost::Attribute(CostAttribute::Principal(name) | CostAttribute::Resource(name)) = &shaping.cost else {
+        return None;
+    };
+    let attributes = known.attributes.get(SERVICE);
+    let message = match attributes.and_then(|attributes| attributes.get(&**name)) {
+        Some(AttributeType::Long) => return None,
+        Some(_) => format!("`@cost`: attribute `{name}` is not an integer"),
+        None => format!("`@cost`: no service in entities.json has an attribute `{name}`"),
+    };
+    let at = policy.annotation_at("cost", true);
+    let diagnostic = policy.site.diagnostic(Severity::Error, "TG0202", at, message);
+    let help = nearest(name, known.attribute_names(SERVICE)).map(|meant| format!("did you mean `{meant}`?"));
+    Some(Diagnostic { help, ..diagnostic })
+}

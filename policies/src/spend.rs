@@ -1,0 +1,265 @@
+//! Asks the buckets of every shaping policy that matches a request: all of them give, or none does.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tollgate_attributes::{Priority, Reason};
+
+use crate::bucket::{Bucket, Occupied, Take};
+use crate::context::header;
+use crate::facts::{Facts, LimitState};
+use crate::loaded::Rule;
+use crate::shaping::{ByKey, Concurrency, Cost, CostAttribute, Limit, MICROTOKENS, Offline, Shaping};
+
+/// How to retry where nothing says when a token will come: neither lease nor safe share.
+const RETRY_UNKNOWN: Duration = Duration::from_secs(1);
+
+/// Whether tokens are taken or only looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spend {
+    Take,
+    Look,
+}
+
+/// What the shaping policies say.
+#[derive(Debug)]
+pub(crate) struct Shaped {
+    /// Policies that refuse, and why the first one does.
+    pub(crate) refused: SmallVec<[Arc<str>; 4]>,
+    pub(crate) reason: Option<Reason>,
+    /// Policies in shadow mode that would have refused.
+    pub(crate) shadow: SmallVec<[Arc<str>; 2]>,
+    pub(crate) priority: Priority,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) limit: Option<LimitState>,
+    pub(crate) permits: SmallVec<[Occupied; 1]>,
+    /// A bucket was wanted for the first time, or had nothing to give.
+    pub(crate) is_urgent: bool,
+}
+
+/// What a request brings to its buckets.
+pub(crate) struct Purse<'a, F> {
+    pub(crate) facts: &'a Facts<'a>,
+    pub(crate) now_ns: u64,
+    pub(crate) spend: Spend,
+    /// The engine has been silent for longer than leases live.
+    pub(crate) is_offline: bool,
+    /// Finds a bucket by policy and key, and says whether it is new.
+    pub(crate) bucket: F,
+}
+
+impl<F: FnMut(&Arc<str>, &str) -> (Arc<Bucket>, bool)> Purse<'_, F> {
+    /// Asks for what every rule takes. `integer` reads an attribute of the caller or the called service.
+    pub(crate) fn ask<'r>(
+        &mut self,
+        rules: impl Iterator<Item = &'r Rule> + Clone,
+        integer: impl Fn(&CostAttribute) -> Option<i64>,
+    ) -> Shaped {
+        let mut shaped = Shaped {
+            refused: SmallVec::new(),
+            reason: None,
+            shadow: SmallVec::new(),
+            priority: Priority::Normal,
+            wait: None,
+            limit: None,
+            permits: SmallVec::new(),
+            is_urgent: false,
+        };
+        let with_shaping = rules.filter_map(|rule| Some((rule, rule.shaping.as_ref()?)));
+        let enforced = with_shaping.clone().filter(|(rule, _)| !rule.shadow);
+        let priorities = enforced.clone().filter_map(|(_, shaping)| shaping.priority);
+        // `Priority` orders from the most important to the least.
+        shaped.priority = priorities.max().unwrap_or(Priority::Normal);
+        let mut taken: SmallVec<[(Arc<Bucket>, u64); 4]> = SmallVec::new();
+        for (rule, shaping) in enforced {
+            self.one(rule, shaping, &integer, &mut taken, &mut shaped);
+        }
+        if !shaped.refused.is_empty() {
+            taken.iter().for_each(|(bucket, cost)| bucket.give_back(*cost, self.now_ns));
+            shaped.permits.clear();
+            shaped.wait = None;
+            return shaped;
+        }
+        // What would have been refused anyway says nothing about policies in shadow mode, so they are asked last.
+        let (limit, wait) = (shaped.limit.clone(), shaped.wait);
+        for (rule, shaping) in with_shaping.filter(|(rule, _)| rule.shadow) {
+            self.one(rule, shaping, &integer, &mut taken, &mut shaped);
+        }
+        shaped.shadow = shaped.refused.drain(..).collect();
+        (shaped.limit, shaped.wait, shaped.reason) = (limit, wait, None);
+        shaped
+    }
+
+    fn one(
+        &mut self,
+        rule: &Rule,
+        shaping: &Shaping,
+        integer: &impl Fn(&CostAttribute) -> Option<i64>,
+        taken: &mut SmallVec<[(Arc<Bucket>, u64); 4]>,
+        shaped: &mut Shaped,
+    ) {
+        let limit = shaping.limit.as_ref().filter(|_| !(self.is_offline && shaping.offline == Offline::Allow));
+        let places = match shaping.concurrency {
+            Some(Concurrency::Fixed(places)) => Some(places),
+            Some(Concurrency::Adaptive) | None => None,
+        };
+        if limit.is_none() && places.is_none() {
+            return;
+        }
+        let key = key(self.facts, &shaping.by);
+        if let Some(limit) = limit {
+            let cost = cost(&shaping.cost, limit, self.facts, integer);
+            let queue_ns = shaping.queue.map_or(0, |queue| u64::try_from(queue.as_nanos()).unwrap_or(u64::MAX));
+            let (bucket, take) = self.take(rule, &key, cost, queue_ns, shaped);
+            let take = if self.is_offline && shaping.offline == Offline::Deny {
+                // Asked all the same, so that the demand is known when the engine is back.
+                if matches!(take, Take::Taken { .. }) && self.spend == Spend::Take {
+                    bucket.give_back(cost, self.now_ns);
+                }
+                Take::Refused { retry_ns: u64::MAX, left: 0 }
+            } else {
+                take
+            };
+            shaped.note(rule, limit, take);
+            if let Take::Taken { .. } = take
+                && self.spend == Spend::Take
+            {
+                taken.push((bucket, cost));
+            }
+        }
+        if let Some(places) = places {
+            self.occupy(rule, &key, places, shaped);
+        }
+    }
+
+    fn take(&mut self, rule: &Rule, key: &str, cost: u64, queue_ns: u64, shaped: &mut Shaped) -> (Arc<Bucket>, Take) {
+        loop {
+            let (bucket, is_new) = (self.bucket)(&rule.id, key);
+            let take = match self.spend {
+                Spend::Take => bucket.take(cost, queue_ns, self.now_ns),
+                Spend::Look => bucket.look(cost, queue_ns, self.now_ns),
+            };
+            // A bucket that was forgotten just now: the next look finds the one in its place.
+            let Some(take) = take else { continue };
+            let is_refused = matches!(take, Take::Refused { .. });
+            shaped.is_urgent |= self.spend == Spend::Take && (is_new || (is_refused && bucket.runs_dry()));
+            return (bucket, take);
+        }
+    }
+
+    fn occupy(&mut self, rule: &Rule, key: &str, places: u32, shaped: &mut Shaped) {
+        let is_full = loop {
+            let (bucket, _) = (self.bucket)(&rule.id, key);
+            if self.spend == Spend::Look {
+                break bucket.in_flight() >= places;
+            }
+            match bucket.occupy(places) {
+                Some(Ok(occupied)) => {
+                    shaped.permits.push(occupied);
+                    break false;
+                }
+                Some(Err(_)) => break true,
+                None => {}
+            }
+        };
+        if is_full {
+            if shaped.refused.last() != Some(&rule.id) {
+                shaped.refused.push(Arc::clone(&rule.id));
+            }
+            shaped.reason.get_or_insert(Reason::Concurrency);
+        }
+    }
+}
+
+impl Shaped {
+    /// Takes note of what one limit said.
+    fn note(&mut self, rule: &Rule, limit: &Limit, take: Take) {
+        let (left, retry_after) = match take {
+            Take::Taken { wait_ns, left } => {
+                let wait = Duration::from_nanos(wait_ns);
+                if !wait.is_zero() {
+                    self.wait = self.wait.max(Some(wait));
+                }
+                (left, Duration::ZERO)
+            }
+            Take::Refused { retry_ns, left } => {
+                self.refused.push(Arc::clone(&rule.id));
+                self.reason = Some(Reason::Rate);
+                (left, if retry_ns == u64::MAX { RETRY_UNKNOWN } else { Duration::from_nanos(retry_ns) })
+            }
+        };
+        let state = LimitState {
+            policy: Arc::clone(&rule.id),
+            quota: limit.amount,
+            window_s: limit.window_s,
+            remaining: left / MICROTOKENS,
+            retry_after,
+        };
+        // The one to wait for longest; where there is nothing to wait for, the one with the smallest part left.
+        let is_tighter = |other: &LimitState| {
+            let part = |state: &LimitState, of: &LimitState| u128::from(state.remaining) * u128::from(of.quota);
+            state.retry_after > other.retry_after
+                || (state.retry_after == other.retry_after && part(&state, other) < part(other, &state))
+        };
+        if self.limit.as_ref().is_none_or(is_tighter) {
+            self.limit = Some(state);
+        }
+    }
+}
+
+/// Values of what is counted by, joined by `|`. A `|` or `%` inside a value is written as in a URL: two different lists of
+/// values are never the same key.
+fn key(facts: &Facts<'_>, by: &[ByKey]) -> String {
+    let mut key = String::new();
+    for (index, part) in by.iter().enumerate() {
+        if index > 0 {
+            key.push('|');
+        }
+        let value = match part {
+            ByKey::Principal => facts.source,
+            ByKey::Resource => facts.destination,
+            ByKey::Method => facts.method,
+            ByKey::Path => facts.path,
+            ByKey::Host => facts.host,
+            ByKey::Route => facts.route,
+            ByKey::Scheme => facts.scheme,
+            ByKey::Protocol => facts.protocol,
+            ByKey::UserAgent => facts.user_agent,
+            ByKey::User => facts.user,
+            ByKey::Header(name) => header(facts, name).unwrap_or_default(),
+            ByKey::SourceAddress => {
+                // Writing to a text cannot fail.
+                let _ = facts.source_address.iter().try_for_each(|address| write!(key, "{}", address.to_canonical()));
+                continue;
+            }
+        };
+        push_escaped(&mut key, value);
+    }
+    key
+}
+
+/// Longest value that is told from others: a caller must not be able to fill the memory with keys.
+const VALUE_BYTES_MAX: usize = 256;
+
+fn push_escaped(key: &mut String, value: &str) {
+    for c in value[..value.floor_char_boundary(VALUE_BYTES_MAX)].chars() {
+        match c {
+            '|' => key.push_str("%7C"),
+            '%' => key.push_str("%25"),
+            c => key.push(c),
+        }
+    }
+}
+
+/// Microtokens that a request takes. Never more than the bucket holds: a caller that announces a huge body must not be
+/// able to run a bucket into debt for days.
+fn cost(cost: &Cost, limit: &Limit, facts: &Facts<'_>, integer: &impl Fn(&CostAttribute) -> Option<i64>) -> u64 {
+    let tokens = match cost {
+        Cost::Tokens(tokens) => u64::from(*tokens),
+        Cost::Attribute(CostAttribute::RequestBytes) => facts.request_bytes.unwrap_or(1),
+        Cost::Attribute(attribute) => integer(attribute).map_or(1, |value| u64::try_from(value).unwrap_or(1)),
+    };
+    tokens.max(1).saturating_mul(MICROTOKENS).min(limit.burst)
+}

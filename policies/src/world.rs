@@ -1,0 +1,242 @@
+//! The entities of a snapshot with their signals, and those that exist without being written anywhere.
+//!
+//! Making a Cedar entity store costs more than asking a policy, so a request never sees all entities: only itself, what
+//! its attributes refer to, and what conditions name.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
+
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, EvalResult, RestrictedExpression, Schema};
+use serde_json::Value;
+use tollgate_api::v1;
+
+use crate::entities::all_with_signals;
+use crate::loaded::Place;
+use crate::model::{
+    ACTION, ANONYMOUS, ANONYMOUS_ID, METHODS, NAMESPACE, SERVICE, SIGNALS, USER, WITH_SIGNALS, namespace,
+};
+use crate::reads::Reads;
+
+/// Entities as they are now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    nodes: Arc<HashMap<EntityUid, Node>>,
+    signals: HashMap<EntityUid, RestrictedExpression>,
+    /// Entities that conditions name, and so may ask about whatever the request.
+    literals: Arc<[EntityUid]>,
+}
+
+/// An entity without its signals.
+#[derive(Debug)]
+struct Node {
+    attributes: HashMap<String, RestrictedExpression>,
+    ancestors: HashSet<EntityUid>,
+    /// Those of its attributes that are integers.
+    integers: HashMap<String, i64>,
+    /// Entities that its attributes hold.
+    refers_to: Vec<EntityUid>,
+}
+
+/// Names of entity types, parsed once: parsing one costs more than making an id of it.
+#[derive(Debug)]
+struct Types {
+    service: EntityTypeName,
+    namespace: EntityTypeName,
+    user: EntityTypeName,
+    anonymous: EntityTypeName,
+    action: EntityTypeName,
+}
+
+impl World {
+    /// Reads the entities of a snapshot, or says what cannot be read.
+    pub(crate) fn read(policies: &v1::Policies, reads: &Reads) -> Result<Self, String> {
+        let schema = Schema::from_json_str(&policies.schema_json).map_err(|error| format!("schema: {error}"))?;
+        let written: Value =
+            serde_json::from_str(&policies.entities_json).map_err(|error| format!("entities: {error}"))?;
+        let Value::Array(written) = written else { return Err("entities: not a list".to_owned()) };
+        let store = Entities::from_json_value(all_with_signals(written), Some(&schema));
+        let store = store.map_err(|error| format!("entities: {error}"))?;
+        let mut nodes = HashMap::new();
+        for entity in store.iter().filter(|entity| *entity.uid().type_name() != TYPES.action) {
+            nodes.insert(entity.uid(), Node::new(entity, &store));
+        }
+        let literals = reads.literals.iter().map(|(of_type, id)| uid(of_type, id)).collect::<Result<_, _>>()?;
+        Ok(Self { nodes: Arc::new(nodes), signals: HashMap::new(), literals })
+    }
+
+    /// The same entities with signals changed.
+    pub(crate) fn with_signals(&self, replace_all: bool, changed: &[v1::EntitySignals]) -> Result<Self, String> {
+        let mut world = self.clone();
+        if replace_all {
+            world.signals.clear();
+        }
+        for entity in changed {
+            let uid = uid(&entity.entity_type, &entity.entity_id)?;
+            if entity.signals.is_empty() {
+                world.signals.remove(&uid);
+            } else {
+                world.signals.insert(uid, signals(&entity.signals)?);
+            }
+        }
+        Ok(world)
+    }
+
+    /// The same signals on other entities.
+    pub(crate) fn keep_signals(mut self, other: &Self) -> Self {
+        self.signals.clone_from(&other.signals);
+        self
+    }
+
+    /// The caller: a service, or `Anonymous` for an empty name.
+    pub(crate) fn principal(&self, source: &str) -> Place {
+        if source.is_empty() {
+            return self.place(TYPES.anonymous.clone(), ANONYMOUS_ID);
+        }
+        self.service(source)
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Place {
+        self.place(TYPES.service.clone(), name)
+    }
+
+    pub(crate) fn action(&self, name: &str) -> Place {
+        let group = METHODS.iter().find(|(method, _)| *method == name).map(|(_, group)| *group);
+        let uid = |id: &str| EntityUid::from_type_name_and_id(TYPES.action.clone(), EntityId::new(id));
+        Place { uid: uid(name), ancestors: group.map(uid).into_iter().collect() }
+    }
+
+    pub(crate) fn user(&self, name: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(TYPES.user.clone(), EntityId::new(name))
+    }
+
+    /// An integer attribute of an entity.
+    pub(crate) fn integer(&self, uid: &EntityUid, name: &str) -> Option<i64> {
+        self.nodes.get(uid)?.integers.get(name).copied()
+    }
+
+    /// A store of these entities and all that they and the policies' conditions can lead to.
+    pub(crate) fn store(&self, from: &[&Place], user: Option<&EntityUid>) -> Entities {
+        let places = from.iter().map(|place| place.uid.clone());
+        let mut open: Vec<_> = places.chain(user.cloned()).chain(self.literals.iter().cloned()).collect();
+        let mut seen = HashSet::new();
+        let mut entities = Vec::new();
+        while let Some(uid) = open.pop() {
+            if !seen.insert(uid.clone()) {
+                continue;
+            }
+            if let Some(node) = self.nodes.get(&uid) {
+                open.extend(node.refers_to.iter().cloned());
+            }
+            entities.extend(self.entity(uid));
+        }
+        // The only errors are a cycle and two of one id. Neither can be: what was read was free of them.
+        Entities::from_entities(entities, None).unwrap_or_default()
+    }
+
+    fn place(&self, of_type: EntityTypeName, id: &str) -> Place {
+        let uid = EntityUid::from_type_name_and_id(of_type, EntityId::new(id));
+        let ancestors = self.ancestors(&uid);
+        Place { uid, ancestors }
+    }
+
+    /// `None`: there is no such entity, which is what Cedar shall find.
+    fn entity(&self, uid: EntityUid) -> Option<Entity> {
+        let type_name = uid.type_name();
+        if *type_name == TYPES.action {
+            let ancestors = self.action(uid.id().unescaped()).ancestors;
+            return Some(Entity::new_no_attrs(uid, ancestors));
+        }
+        let node = self.nodes.get(&uid);
+        let has_signals = WITH_SIGNALS.contains(&type_name.to_string().as_str());
+        if node.is_none() && !has_signals {
+            return None;
+        }
+        let mut attributes = node.map(|node| node.attributes.clone()).unwrap_or_default();
+        if has_signals {
+            let none = || RestrictedExpression::new_record([]).ok();
+            let signals = self.signals.get(&uid).cloned().or_else(none)?;
+            attributes.insert(SIGNALS.to_owned(), signals);
+        }
+        let ancestors = self.ancestors(&uid);
+        // Attributes were evaluated once when they were read, so that they can be again.
+        Entity::new(uid, attributes, ancestors).ok()
+    }
+
+    fn ancestors(&self, uid: &EntityUid) -> HashSet<EntityUid> {
+        match self.nodes.get(uid) {
+            Some(node) => node.ancestors.clone(),
+            None if *uid.type_name() == TYPES.service => {
+                let namespace = namespace_of(uid);
+                let above = self.nodes.get(&namespace).map(|node| node.ancestors.clone());
+                above.unwrap_or_default().into_iter().chain([namespace]).collect()
+            }
+            None => HashSet::new(),
+        }
+    }
+}
+
+impl Node {
+    fn new(entity: &Entity, store: &Entities) -> Self {
+        let uid = entity.uid();
+        let above = |uid: &EntityUid| store.ancestors(uid).into_iter().flatten().cloned().collect::<HashSet<_>>();
+        let mut ancestors = above(&uid);
+        if *uid.type_name() == TYPES.service {
+            let namespace = namespace_of(&uid);
+            ancestors.extend(above(&namespace));
+            ancestors.insert(namespace);
+        }
+        let (mut integers, mut refers_to) = (HashMap::new(), Vec::new());
+        for (name, value) in entity.attrs().filter_map(|(name, value)| Some((name, value.ok()?))) {
+            match value {
+                EvalResult::Long(integer) => drop(integers.insert(name.to_owned(), integer)),
+                other => collect(&other, &mut refers_to),
+            }
+        }
+        let (_, mut attributes, _) = entity.clone().into_inner();
+        attributes.remove(SIGNALS);
+        Self { attributes, ancestors, integers, refers_to }
+    }
+}
+
+static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
+    service: type_name(SERVICE),
+    namespace: type_name(NAMESPACE),
+    user: type_name(USER),
+    anonymous: type_name(ANONYMOUS),
+    action: type_name(ACTION),
+});
+
+#[expect(clippy::expect_used, reason = "only ever called with the constants of the model")]
+fn type_name(name: &str) -> EntityTypeName {
+    name.parse().expect("an entity type of the model is an identifier")
+}
+
+fn namespace_of(service: &EntityUid) -> EntityUid {
+    let id = EntityId::new(namespace(service.id().unescaped()));
+    EntityUid::from_type_name_and_id(TYPES.namespace.clone(), id)
+}
+
+fn uid(of_type: &str, id: &str) -> Result<EntityUid, String> {
+    let of_type = of_type.parse::<EntityTypeName>().map_err(|error| format!("entity type `{of_type}`: {error}"))?;
+    Ok(EntityUid::from_type_name_and_id(of_type, EntityId::new(id)))
+}
+
+fn signals(signals: &[v1::Signal]) -> Result<RestrictedExpression, String> {
+    let fields = signals.iter().filter_map(|signal| {
+        let value = match signal.value.as_ref()? {
+            v1::signal::Value::Integer(integer) => RestrictedExpression::new_long(*integer),
+            v1::signal::Value::Text(text) => RestrictedExpression::new_string(text.clone()),
+        };
+        Some((signal.name.clone(), value))
+    });
+    RestrictedExpression::new_record(fields).map_err(|error| format!("signals: {error}"))
+}
+
+fn collect(value: &EvalResult, found: &mut Vec<EntityUid>) {
+    match value {
+        EvalResult::EntityUid(uid) => found.push(uid.clone()),
+        EvalResult::Set(items) => items.iter().for_each(|item| collect(item, found)),
+        EvalResult::Record(fields) => fields.iter().for_each(|(_, field)| collect(field, found)),
+        _ => {}
+    }
+}
