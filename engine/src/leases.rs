@@ -6,8 +6,8 @@
 //!
 //! It holds because
 //! - a reporter applies snapshots whole and in order, so that its state is the one after some version sent to it, no older
-//!   than the newest that it acknowledged; the ledger counts the worst of them ([`ledger::most_enforced`]);
-//! - only what is left of the rate beside all of that is given ([`bucket::Bucket::room`]); a safe share grows only when it fits beside
+//!   than the newest that it acknowledged; the ledger counts the worst of them (`ledger::most_enforced`);
+//! - only what is left of the rate beside all of that is given (`bucket::Bucket::room`); a safe share grows only when it fits beside
 //!   the leases of every bucket of its scope;
 //! - a lease runs from a reading of the reporter's clock that it sent before, and the engine counts it from when that reading
 //!   arrived, plus a margin for clocks that drift apart: the reporter always stops first;
@@ -23,9 +23,9 @@
 //! as long both may be enforced. A reporter that was forgotten but lives on cut off must give up its safe share after
 //! `member_ttl` by itself. A shorter `ttl` than in the last run of the engine is safe only once that longer one has passed.
 //!
-//! In reading order: [`model`] the types, [`fair_share`] and [`demand`] the arithmetic, [`ledger`] what may be in force,
-//! [`safe_shares`] and [`bucket`] one scope and one bucket, [`members`] the reporters, [`joining`] who comes and goes, [`division`]
-//! what is due, [`giving`] what is pushed.
+//! In reading order: `model` the types, `fair_share` and `demand` the arithmetic, `ledger` what may be in force,
+//! `safe_shares` and `bucket` one scope and one bucket, `members` the reporters, `joining` who comes and goes, `division`
+//! what is due, `giving` what is pushed.
 
 mod bucket;
 mod demand;

@@ -21,7 +21,8 @@ impl Leases {
             Some(&id) => (id, false),
             None => (self.add_reporter(Reporter::new(hello.reporter, hello.epoch, hello.services, now_ms))?, true),
         };
-        self.supersede(id, hello.epoch, now_ms);
+        // A replaced process that comes back is as unknown as one from an earlier run of the engine.
+        let is_unknown = self.supersede(id, hello.epoch, now_ms) || is_unknown;
         self.set_services(id, hello.services);
         if hello.acknowledged_version != 0 {
             self.claim_safe_shares(id, hello, is_unknown);
@@ -144,12 +145,11 @@ impl Leases {
         Ok(id)
     }
 
-    /// If this is another process than before, sets aside what the earlier one may still be enforcing.
-    fn supersede(&mut self, id: u32, epoch: u64, now_ms: u64) {
-        let Some(reporter) = self.reporters.get_mut(&id) else { return };
-        if reporter.epoch == epoch {
-            return;
-        }
+    /// If this is another process than before, sets aside what the earlier one may still be enforcing. Says whether it is.
+    fn supersede(&mut self, id: u32, epoch: u64, now_ms: u64) -> bool {
+        let Some(reporter) = self.reporters.get_mut(&id).filter(|reporter| reporter.epoch != epoch) else {
+            return false;
+        };
         reporter.epoch = epoch;
         let was_connected = reporter.stream.is_some();
         reporter.unsettled.clear();
@@ -164,14 +164,15 @@ impl Leases {
             let Some(scope) = self.scopes.get_mut(&name) else { continue };
             let Some(share) = scope.shares.get_mut(&id) else { continue };
             let most = share.history.most();
-            share.is_assumed = false;
+            // What was only assumed of the old process is nothing that the new one could inherit.
+            let is_assumed = std::mem::take(&mut share.is_assumed);
+            let inherits = !was_connected && !is_assumed;
+            share.history = if inherits { History::held(most, NEVER) } else { History::default() };
             if was_connected {
-                share.history = History::default();
                 scope.orphans.add(most, now_ms + self.ttl_ms + self.margin_ms);
-            } else {
-                share.history = History::held(most, NEVER);
             }
         }
+        true
     }
 
     fn set_services(&mut self, id: u32, services: &[String]) {
