@@ -149,7 +149,13 @@ impl<'a> Session<'a> {
                     self.send_demand().await?;
                 }
                 _ = demand.tick() => self.send_demand().await?,
-                _ = self.heartbeat.tick() => self.send(request(self.shared)).await?,
+                _ = self.heartbeat.tick() => {
+                    // The transport ends a stream whose other end is gone: one that is still open is a sign of life.
+                    if self.has_whole {
+                        self.shared.enforcer.heard();
+                    }
+                    self.send(request(self.shared)).await?;
+                }
             }
         }
     }

@@ -1,0 +1,93 @@
+//! On the way out.
+
+use http::StatusCode;
+
+use crate::backend;
+use crate::client::{Protocol, get, send};
+use crate::engine::{Engine, snapshot};
+use crate::harness::{PERMIT_ALL, Running, nowhere};
+
+async fn outbound(engine: &Engine, services: &str) -> Running {
+    let yaml = format!("version: v7\noutbound: {{ listen: 127.0.0.1:0 }}\nservices: {services}\n");
+    let running = Running::start(engine.address, &yaml);
+    engine.wait(|received| received.acknowledged.iter().any(|version| *version > 0)).await;
+    running
+}
+
+#[tokio::test]
+async fn forwards_by_host_and_signs_for_its_service() {
+    let engine = Engine::start(snapshot(1, PERMIT_ALL, ""));
+    let (one, h2) = (backend::start().await, backend::start().await);
+    let proxy = outbound(&engine, &format!("{{ shop/payments: [\"{one}\"], ops/audit: [\"h2c://{h2}\"] }}")).await;
+    let address = proxy.addresses.outbound.unwrap();
+    let forged = [("x-tollgate-source", "bank/admin"), ("x-tollgate-source-version", "v0")];
+    for (host, destination, version) in [
+        ("payments", "shop/payments", "HTTP/1.1"),
+        ("payments.shop.svc.cluster.local:80", "shop/payments", "HTTP/1.1"),
+        ("Audit.ops", "ops/audit", "HTTP/2.0"),
+    ] {
+        let mut request = get("/pay", &forged);
+        request.headers_mut().insert("host", host.parse().unwrap());
+        let before = engine.received(|received| received.rows.len());
+        let answer = send(address, Protocol::Http1, request).await;
+        assert!(answer.body.starts_with(&format!("GET /pay {version}")), "{}", answer.body);
+        assert!(answer.body.contains("x-tollgate-source: shop/catalog"), "{}", answer.body);
+        assert!(answer.body.contains("x-tollgate-source-version: v7"), "{}", answer.body);
+        assert!(!answer.body.contains("bank/admin"), "{}", answer.body);
+        let rows = engine.rows(before + 1).await;
+        let row = rows.last().unwrap();
+        assert_eq!((&*row["direction"], &*row["source"]), ("outbound", "shop/catalog"));
+        assert_eq!((&*row["destination"], &*row["decision"]), (destination, "allow"));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_service_is_a_bad_gateway() {
+    let engine = Engine::start(snapshot(1, PERMIT_ALL, ""));
+    let proxy = outbound(&engine, "{}").await;
+    let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, get("/", &[])).await;
+    assert_eq!((answer.status, &answer.json()["reason"]), (StatusCode::BAD_GATEWAY, &"unknown_service".into()));
+    let row = &engine.rows(1).await[0];
+    assert_eq!((&*row["decision"], &*row["reason"]), ("deny", "unknown_service"));
+}
+
+#[tokio::test]
+async fn refuses_early_what_would_be_refused() {
+    let forbid = r#"
+        permit (principal, action, resource);
+        @id("no-refunds") forbid (principal, action, resource == Service::"shop/payments") when { context.path == "/refund" };
+    "#;
+    let engine = Engine::start(snapshot(1, forbid, ""));
+    let proxy = outbound(&engine, &format!("{{ shop/payments: [\"{}\"] }}", backend::start().await)).await;
+    let mut request = get("/refund", &[]);
+    request.headers_mut().insert("host", "payments".parse().unwrap());
+    let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, request).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let row = &engine.rows(1).await[0];
+    assert_eq!((&*row["direction"], &*row["decision"], &*row["policies"]), ("outbound", "deny", "[no-refunds]"));
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_reached_is_passed_over() {
+    let engine = Engine::start(snapshot(1, PERMIT_ALL, ""));
+    let services = format!("{{ shop/payments: [\"{}\", \"{}\"] }}", nowhere(), backend::start().await);
+    let proxy = outbound(&engine, &services).await;
+    for _ in 0..20 {
+        let mut request = get("/", &[]);
+        request.headers_mut().insert("host", "payments".parse().unwrap());
+        let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, request).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_reachable_address_is_unavailable() {
+    let engine = Engine::start(snapshot(1, PERMIT_ALL, ""));
+    let proxy = outbound(&engine, &format!("{{ shop/payments: [\"{}\"] }}", nowhere())).await;
+    let mut request = get("/", &[]);
+    request.headers_mut().insert("host", "payments".parse().unwrap());
+    let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, request).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let row = &engine.rows(1).await[0];
+    assert_eq!((&*row["response_flags"], &*row["decision"]), ("upstream_connect", "allow"));
+}
