@@ -181,7 +181,8 @@ impl<'a> Reader<'a> {
             let message = "`adaptive` is not enforced by this version: the policy does not limit simultaneous requests";
             self.problems.push(name_problem(Severity::Warning, "TG0207", "concurrency", message.to_owned(), None));
         }
-        if !["limit", "priority", "concurrency"].iter().any(|name| self.has(name)) {
+        // Next to an annotation that could not be read it would only distract.
+        if self.problems.is_empty() && !["limit", "priority", "concurrency"].iter().any(|name| self.has(name)) {
             self.problems.push(Problem {
                 severity: Severity::Warning,
                 ..whole_problem("TG0208", "does nothing: neither `@limit` nor `@priority` nor `@concurrency`")

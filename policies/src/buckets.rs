@@ -168,11 +168,6 @@ impl Buckets {
         held
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().count).sum()
-    }
-
     fn shard(&self, policy: &str, key: &str) -> &Mutex<Shard> {
         &self.shards[self.hash(policy, key) as usize % SHARDS]
     }

@@ -38,7 +38,37 @@ pub(crate) fn validation(error: &ValidationError, site: Site<'_>) -> Diagnostic 
         ValidationError::UnsafeOptionalAttributeAccess(_) => "TG0107",
         _ => "TG0102",
     };
-    translate(error, Severity::Error, code, site)
+    let diagnostic = translate(error, Severity::Error, code, site);
+    match (error, access(error, &diagnostic.message, site)) {
+        // Cedar names the kind of request in which it noticed, which may be any, and cannot name the expression.
+        (ValidationError::UnsafeOptionalAttributeAccess(_), Some(access)) => Diagnostic {
+            message: format!("`{access}` may be absent"),
+            help: guard(access).map(|guard| format!("ask first: `{guard} && ..`")).or(diagnostic.help),
+            ..diagnostic
+        },
+        (ValidationError::UnsafeAttributeAccess(_), Some(access)) => {
+            Diagnostic { message: format!("there is no `{access}`"), ..diagnostic }
+        }
+        _ => diagnostic,
+    }
+}
+
+/// The expression that an error about an attribute is about, as far as that attribute: what Cedar points at may go on.
+fn access<'a>(error: &dyn miette::Diagnostic, message: &str, site: Site<'a>) -> Option<&'a str> {
+    let label = error.labels()?.next()?;
+    let start = site.start + label.offset();
+    let text = site.text.get(start..start + label.len())?;
+    let path = message.split('`').nth(1)?;
+    Some(&text[..text.find(path)? + path.len()])
+}
+
+/// `resource.signals has p99_ms` for `resource.signals.p99_ms`.
+fn guard(access: &str) -> Option<String> {
+    let (base, name) = match access.strip_suffix(']') {
+        Some(access) => access.rsplit_once('[')?,
+        None => access.rsplit_once('.')?,
+    };
+    Some(format!("{} has {}", base.trim(), name.trim()))
 }
 
 /// One warning of the validator.

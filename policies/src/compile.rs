@@ -18,6 +18,7 @@ use crate::entities::{self, EntityFile};
 use crate::model::{self, Known, SignalSchema, WITH_SIGNALS};
 use crate::shaping::{ByKey, Shaping};
 use crate::sources::Sources;
+use crate::text;
 
 /// What is enforced and what only observed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,6 +114,10 @@ impl Compiled {
 /// # Errors
 /// All errors, with the warnings among them.
 pub fn compile(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
+    text::with_deep_stack(|| compile_all(sources, signals, mode))
+}
+
+fn compile_all(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
     let mut problems = Diagnostics(checks::strays(sources));
     let entities = match &sources.entities {
         Some(file) => entities::read(file, &mut problems),
@@ -173,9 +178,8 @@ fn validate(parsed: &[Parsed<'_>], schema: Schema, known: &Known, problems: &mut
         failed.push(policy.number);
         let diagnostic = cedar::validation(error, policy.site);
         // Our own check says more about a name that nothing has.
-        let is_said = unknown[&policy.number]
-            .iter()
-            .any(|(name, _)| diagnostic.code == "TG0104" && mentions(&diagnostic.message, name));
+        let is_access = matches!(diagnostic.code, "TG0104" | "TG0107");
+        let is_said = is_access && unknown[&policy.number].iter().any(|(name, _)| mentions(&diagnostic.message, name));
         if !is_said && !problems.0.iter().any(|other| is_same_place(other, &diagnostic)) {
             problems.0.push(diagnostic);
         }
@@ -190,9 +194,9 @@ fn validate(parsed: &[Parsed<'_>], schema: Schema, known: &Known, problems: &mut
     problems.0.extend(unknown.into_values().flatten().map(|(_, diagnostic)| diagnostic));
 }
 
-/// Whether a message of Cedar is about an attribute of this name.
+/// Whether a message is about an attribute of this name.
 fn mentions(message: &str, name: &str) -> bool {
-    message.contains(&format!("`{name}`")) || message.contains(&format!(".{name}`"))
+    message.contains(&format!(".{name}`")) || message.contains(&format!("[\"{name}\"]`"))
 }
 
 /// The validator looks at each kind of request by itself and may say the same of several.

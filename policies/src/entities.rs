@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use cedar_policy::entities_errors::EntitiesError;
 use cedar_policy::{Entities, Entity, Schema};
 use serde_json::{Map, Value};
 
@@ -16,6 +17,8 @@ use crate::text;
 pub(crate) struct EntityFile {
     /// Each entity with the place of its text.
     pub(crate) entities: Vec<(Value, Range<usize>)>,
+    /// Places of those that were found wrong.
+    wrong: BTreeSet<usize>,
     /// Attributes by entity type.
     pub(crate) attributes: BTreeMap<String, BTreeMap<String, AttributeType>>,
     /// Ids of the groups that are mentioned, as an entity or as a parent.
@@ -43,6 +46,7 @@ pub(crate) fn read(file: &SourceFile, problems: &mut Diagnostics) -> EntityFile 
     let mut seen = BTreeSet::new();
     for (item, range) in items.into_iter().zip(elements(&file.text)) {
         for (code, message, help) in entities.add(&item, &mut seen) {
+            entities.wrong.insert(range.start);
             let place = text::place(&file.text, range.start);
             problems.0.push(Diagnostic { help, ..Diagnostic::error(code, &file.path, message).at(place) });
         }
@@ -54,16 +58,22 @@ pub(crate) fn read(file: &SourceFile, problems: &mut Diagnostics) -> EntityFile 
 /// Checks every entity against the schema, and all of them together.
 pub(crate) fn check(entities: &EntityFile, file: &SourceFile, schema: &Schema, problems: &mut Diagnostics) {
     let before = problems.0.len();
-    for (item, range) in &entities.entities {
+    for (item, range) in entities.entities.iter().filter(|(_, range)| !entities.wrong.contains(&range.start)) {
         if let Err(error) = Entity::from_json_value(with_signals(item.clone()), Some(schema)) {
             let place = text::place(&file.text, range.start);
             problems.0.push(Diagnostic::error("TG0303", &file.path, causes(&error)).at(place));
         }
     }
     if problems.0.len() == before
+        && entities.wrong.is_empty()
         && let Err(error) = Entities::from_json_value(all_with_signals(entities.values()), Some(schema))
     {
-        problems.0.push(Diagnostic::error("TG0303", &file.path, causes(&error)));
+        let message = match error {
+            // Cedar names any one of those in the circle.
+            EntitiesError::TransitiveClosureError(_) => "a group is in itself, by way of its parents".to_owned(),
+            error => causes(&error),
+        };
+        problems.0.push(Diagnostic::error("TG0303", &file.path, message));
     }
 }
 

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::loaded::{Loaded, Place, Rule};
 use crate::model;
 use crate::reads::Reads;
+use crate::text;
 use crate::world::World;
 
 /// Places of policies in their set, in order.
@@ -36,6 +37,8 @@ struct Slice {
     permits: Indices,
     forbids: Indices,
     conditional: Option<PolicySet>,
+    /// Whether evaluating them needs a deep stack.
+    is_long: bool,
 }
 
 /// Policies of one set that match a request.
@@ -145,6 +148,7 @@ struct Asked<'a> {
 impl Slice {
     fn add(&mut self, index: u32, rule: &Rule) {
         if rule.is_conditional {
+            self.is_long |= rule.is_long;
             // Ids are the places of the policies in their set, so that none is there twice.
             drop(self.conditional.get_or_insert_with(PolicySet::new).add(rule.cedar.clone()));
         } else if rule.is_forbid {
@@ -158,7 +162,8 @@ impl Slice {
         let mut matched =
             Matched { permits: self.permits.clone(), forbids: self.forbids.clone(), errors: Indices::new() };
         if let (Some(policies), Some(asked)) = (&self.conditional, asked) {
-            let response = asked.authorizer.is_authorized(asked.request, policies, asked.entities);
+            let ask = || asked.authorizer.is_authorized(asked.request, policies, asked.entities);
+            let response = if self.is_long { text::with_deep_stack(ask) } else { ask() };
             let diagnostics = response.diagnostics();
             let reasons = diagnostics.reason().filter_map(index);
             match response.decision() {

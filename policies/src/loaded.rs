@@ -36,6 +36,8 @@ pub(crate) struct Rule {
     pub(crate) shadow: bool,
     /// Whether it has conditions; without any its scope alone decides.
     pub(crate) is_conditional: bool,
+    /// Whether evaluating it needs a deep stack.
+    pub(crate) is_long: bool,
     pub(crate) reads: Reads,
     pub(crate) shaping: Option<Shaping>,
 }
@@ -149,6 +151,7 @@ fn rules(
             is_forbid: cedar.effect() == Effect::Forbid,
             shadow,
             is_conditional: cedar.has_non_scope_constraint(),
+            is_long: text::is_long(&policy.text),
             reads: Reads::of(&cedar),
             shaping,
             cedar,

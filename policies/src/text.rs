@@ -4,9 +4,16 @@
 use std::ops::Range;
 
 /// Deepest nesting of brackets in one policy, and most operators in one. Cedar's parser, its validator and even dropping
-/// a parsed policy recurse, so that without a bound a small file could exhaust the stack.
+/// a parsed policy recurse, so that without a bound a small file could exhaust any stack.
 const DEPTH_MAX: usize = 40;
-const OPERATORS_MAX: usize = 500;
+const OPERATORS_MAX: usize = 300;
+/// Stack that parsing and validating a policy within these bounds needs, several times over.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Runs what parses, validates or evaluates long policies, on a stack that suffices for it.
+pub(crate) fn with_deep_stack<T>(act: impl FnOnce() -> T) -> T {
+    stacker::grow(STACK_BYTES, act)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -55,7 +62,25 @@ pub(crate) fn statements(text: &str) -> Vec<Range<usize>> {
 
 /// Whether a policy is too deep or too long to be parsed safely, in words for the user.
 pub(crate) fn too_deep(statement: &str) -> Option<String> {
-    let (mut depth, mut deepest, mut operators) = (0_usize, 0, 0);
+    let (deepest, operators) = nesting(statement);
+    if deepest > DEPTH_MAX {
+        Some(format!("brackets are nested {deepest} deep, at most {DEPTH_MAX} are allowed"))
+    } else if operators > OPERATORS_MAX {
+        Some(format!("one policy has {operators} operators, at most {OPERATORS_MAX} are allowed"))
+    } else {
+        None
+    }
+}
+
+/// Whether evaluating a policy may need more stack than a thread of a server has left.
+pub(crate) fn is_long(statement: &str) -> bool {
+    let (deepest, operators) = nesting(statement);
+    deepest > DEPTH_MAX / 4 || operators > OPERATORS_MAX / 10
+}
+
+/// Depth of brackets, and number of operators.
+fn nesting(statement: &str) -> (usize, usize) {
+    let (mut depth, mut deepest, mut operators, mut halves) = (0_usize, 0, 0, 0);
     let mut after_name = false;
     for (token, range) in tokens(statement) {
         match token {
@@ -65,7 +90,8 @@ pub(crate) fn too_deep(statement: &str) -> Option<String> {
                 operators += usize::from(after_name);
             }
             Token::Symbol(')' | ']' | '}') => depth = depth.saturating_sub(1),
-            Token::Symbol('&' | '|' | '+' | '-' | '*' | '.' | '!' | '<' | '>') => operators += 1,
+            Token::Symbol('&' | '|') => halves += 1,
+            Token::Symbol('+' | '-' | '*' | '.' | '!' | '<' | '>') => operators += 1,
             Token::Word if matches!(&statement[range], "if" | "then" | "else" | "has" | "like" | "is") => {
                 operators += 1
             }
@@ -73,13 +99,7 @@ pub(crate) fn too_deep(statement: &str) -> Option<String> {
         }
         after_name = matches!(token, Token::Symbol(')' | ']') | Token::Word);
     }
-    if deepest > DEPTH_MAX {
-        Some(format!("brackets are nested {deepest} deep, at most {DEPTH_MAX} are allowed"))
-    } else if operators > OPERATORS_MAX {
-        Some(format!("one policy has {operators} operators, at most {OPERATORS_MAX} are allowed"))
-    } else {
-        None
-    }
+    (deepest, operators + halves / 2)
 }
 
 /// Where an annotation stands: offsets of its `@` and of its value.

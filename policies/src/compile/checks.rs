@@ -2,9 +2,11 @@
 //!
 //! To it `resource.signals has p99ms` is not wrong, only never true: a misspelt name would silently switch a policy off.
 
+use std::collections::BTreeSet;
+
 use super::PolicyKind;
 use super::parsed::Parsed;
-use crate::diagnostics::{Diagnostic, Severity, nearest};
+use crate::diagnostics::{Diagnostic, Severity};
 use crate::entities::{self, EntityFile};
 use crate::model::{self, AttributeType, GROUP, Known, SERVICE, USER};
 use crate::shaping::{Cost, CostAttribute, Shaping};
@@ -95,13 +97,14 @@ pub(crate) fn cost(policy: &Parsed<'_>, shaping: &Shaping, known: &Known) -> Opt
         return None;
     };
     let attributes = known.attributes.get(SERVICE);
-    let message = match attributes.and_then(|attributes| attributes.get(&**name)) {
+    let found = attributes.and_then(|attributes| attributes.get(&**name));
+    let message = match found {
         Some(AttributeType::Long) => return None,
         Some(_) => format!("`@cost`: attribute `{name}` is not an integer"),
         None => format!("`@cost`: no service in entities.json has an attribute `{name}`"),
     };
     let at = policy.annotation_at("cost", true);
     let diagnostic = policy.site.diagnostic(Severity::Error, "TG0202", at, message);
-    let help = nearest(name, known.attribute_names(SERVICE)).map(|meant| format!("did you mean `{meant}`?"));
-    Some(Diagnostic { help, ..diagnostic })
+    let candidates = if found.is_none() { known.attribute_names(SERVICE) } else { BTreeSet::new() };
+    Some(diagnostic.suggest(name, candidates))
 }

@@ -10,6 +10,7 @@ use super::Enforcer;
 use crate::bucket::Lease;
 use crate::buckets::Terms;
 use crate::loaded::Loaded;
+use crate::text;
 use crate::world::World;
 
 /// Why a snapshot was not taken. The one before it stays in force.
@@ -100,7 +101,7 @@ fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
         safe_ppm: if snapshot.whole { HashMap::new() } else { current.safe_ppm.clone() },
     };
     if let Some(policies) = &snapshot.policies {
-        let loaded = Loaded::read(policies)?;
+        let loaded = text::with_deep_stack(|| Loaded::read(policies))?;
         next.world = World::read(policies, &loaded.reads)?.keep_signals(&current.world);
         next.loaded = Some(Arc::new(loaded));
         next.policies_generation += 1;

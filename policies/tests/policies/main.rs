@@ -1,0 +1,11 @@
+//! What policies mean, from text to verdict, through the public interface only.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "everything here is a test or serves one")]
+
+mod arbitrary;
+mod decisions;
+mod diagnostics;
+mod limits;
+mod plain_cedar;
+mod snapshots;
+mod support;
