@@ -48,7 +48,7 @@ use std::sync::Arc;
 use bucket::{Bucket, Entry};
 use members::Reporter;
 pub use model::{BucketLimit, Changes, Hello, LeaseConfig, LeaseRow, Member, StreamId, TooManyMembers};
-use safe_shares::Scope;
+use safe_shares::{Scope, Share};
 
 /// (bucket, reporter) pairs in the ledger. Beyond, a reporter has no more than its safe share of a bucket that is new to it.
 const ENTRIES_MAX: usize = 100_000;
@@ -161,15 +161,19 @@ impl Leases {
     /// The members with the most that they may hold, to be kept across restarts.
     pub fn members(&self) -> Vec<Member> {
         let shares = |id: &u32, reporter: &Reporter| {
-            let most = |scope: &Arc<str>| self.scopes.get(scope)?.shares.get(id).map(|share| share.history.most());
-            let ppm = |scope: &Arc<str>| Some((scope.to_string(), most(scope)?.min(ledger::PPM_WHOLE) as u32));
-            reporter.scopes.iter().filter_map(ppm).collect()
+            let share = |scope: &Arc<str>| Some((scope.to_string(), self.scopes.get(scope)?.shares.get(id)?));
+            reporter.scopes.iter().filter_map(share).partition::<Vec<_>, _>(|(_, share)| share.is_assumed)
         };
-        let member = |(id, reporter): (&u32, &Reporter)| Member {
-            reporter: reporter.name.to_string(),
-            epoch: reporter.epoch,
-            services: reporter.services.iter().map(ToString::to_string).collect(),
-            safe_shares: shares(id, reporter),
+        let ppm = |share: &Share| share.history.most().min(ledger::PPM_WHOLE) as u32;
+        let member = |(id, reporter): (&u32, &Reporter)| {
+            let (assumed, known) = shares(id, reporter);
+            Member {
+                reporter: reporter.name.to_string(),
+                epoch: reporter.epoch,
+                services: reporter.services.iter().map(ToString::to_string).collect(),
+                safe_shares: known.into_iter().map(|(scope, share)| (scope, ppm(share))).collect(),
+                assumed: assumed.into_iter().map(|(scope, _)| scope).collect(),
+            }
         };
         self.reporters.iter().map(member).collect()
     }

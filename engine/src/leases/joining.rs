@@ -132,6 +132,9 @@ impl Leases {
             let share = self.share_mut(id, &Arc::from(scope.as_str()));
             share.history = History::held(u64::from(*ppm).min(PPM_WHOLE), NEVER);
         }
+        for scope in &member.assumed {
+            self.share_mut(id, &Arc::from(scope.as_str())).assume_the_worst();
+        }
     }
 
     fn add_reporter(&mut self, reporter: Reporter) -> Result<u32, TooManyMembers> {
@@ -210,9 +213,7 @@ impl Leases {
         }
         let scopes = self.reporters.get(&id).map_or(BTreeSet::new(), |reporter| reporter.scopes.clone());
         for name in scopes {
-            let share = self.share_mut(id, &name);
-            share.history = History::held(PPM_WHOLE, NEVER);
-            share.is_assumed = true;
+            self.share_mut(id, &name).assume_the_worst();
         }
     }
 

@@ -114,6 +114,9 @@ pub struct Member {
     pub services: Vec<String>,
     /// Scope and parts per million: the most that it may be enforcing.
     pub safe_shares: Vec<(String, u32)>,
+    /// Scopes in which it may hold any share: the worst is assumed, and nobody inherits it.
+    #[serde(default)]
+    pub assumed: Vec<String>,
 }
 
 /// One (bucket, reporter) pair of the ledger, for people.

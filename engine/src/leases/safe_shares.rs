@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ledger::{History, Orphans, PPM_WHOLE};
+use super::ledger::{History, NEVER, Orphans, PPM_WHOLE};
 
 /// What all others hold together where only one reporter is busy: its shortfall, in parts per million.
 const IDLE_PPM: u64 = 50_000;
@@ -32,6 +32,12 @@ impl Share {
     /// What it was last given, as far as is known.
     pub(super) fn given(&self) -> u64 {
         if self.is_assumed { 0 } else { self.history.current() }
+    }
+
+    /// It may hold anything.
+    pub(super) fn assume_the_worst(&mut self) {
+        self.history = History::held(PPM_WHOLE, NEVER);
+        self.is_assumed = true;
     }
 
     fn waits(&self) -> bool {
