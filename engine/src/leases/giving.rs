@@ -133,7 +133,9 @@ impl Leases {
         let current = entry.leases.current();
         // Where less is left than was given, because a limit was lowered or the worst is assumed of somebody, a lease need not
         // shrink beyond its target at once. But not for ever: the sum would otherwise never come down to the limit.
-        let is_lenient = is_learning || now_ms < bucket.lenient_until_ms || scope.is_assumed();
+        // A claim from before is no reason: it may have run out on its way, and have been given to others since.
+        let is_ours = entry.leases.newest().is_some_and(|lease| lease.version > 0);
+        let is_lenient = is_learning || (is_ours && (now_ms < bucket.lenient_until_ms || scope.is_assumed()));
         let rate = entry.target.min(if is_lenient { room.max(current) } else { room });
         let expires_ms = reporter.heard_ms + self.ttl_ms + self.margin_ms;
         if (rate == 0 && entry.leases.is_empty()) || expires_ms <= now_ms {
