@@ -71,7 +71,8 @@ impl Bucket {
         self.beside_leases(scope.outstanding()).saturating_add(leases.fold(0, u64::saturating_add))
     }
 
-    /// Whether the limit would still hold after a change of a safe share.
+    /// Whether the limit would still hold after a change of a safe share. Leases of a policy that is gone must have run out
+    /// first: it may come back.
     pub(super) fn fits(&self, scope: &Scope, trial: &Trial<'_>) -> bool {
         let leases = self.entries.iter().map(|(&member, entry)| {
             if member != trial.member {
@@ -84,7 +85,7 @@ impl Bucket {
             most_enforced(trial.shares, &leases, self.rate) - safe_part(self.rate, trial.shares.most())
         });
         let sum = leases.fold(self.beside_leases(trial.outstanding), u64::saturating_add);
-        self.is_removed || sum <= self.rate
+        sum <= self.rate
     }
 
     /// The largest lease that one reporter may have, once its safe share is `ppm`.
