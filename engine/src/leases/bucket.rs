@@ -136,7 +136,7 @@ impl Bucket {
 
     /// Burst of a lease: the bucket's, in proportion to its part of the rate.
     pub(super) fn burst_of(&self, rate: u64) -> u64 {
-        portion(self.burst, rate, self.rate)
+        portion(self.burst, rate.min(self.rate), self.rate)
     }
 
     pub(super) fn is_unused(&self) -> bool {

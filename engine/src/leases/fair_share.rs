@@ -45,12 +45,12 @@ pub(super) fn divide_rest(pool: u64, shares: &mut [u64], parts: &[u64]) {
     }
 }
 
-/// `amount * part / whole`, rounded down; `part` is at most `whole`, so that the result fits.
+/// `amount * part / whole`, rounded down. More than the amount where `part` is more than the whole.
 pub(super) fn portion(amount: u64, part: u64, whole: u64) -> u64 {
     if whole == 0 {
         return 0;
     }
-    (u128::from(amount) * u128::from(part.min(whole)) / u128::from(whole)) as u64
+    u64::try_from(u128::from(amount) * u128::from(part) / u128::from(whole)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
