@@ -19,7 +19,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tollgate_attributes::{ATTRIBUTES, schema};
 
 use self::arrays::Dictionaries;
-use self::buffers::{Budget, Body};
+use self::buffers::{Body, Budget};
 use self::columns::StreamColumn;
 use self::framing::Frames;
 pub use self::refusal::{Refusal, RefusalCode};

@@ -78,7 +78,9 @@ pub fn check_policies(dir: &Path, mode: &Mode) -> Result<PolicyReport, Diagnosti
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
         runtime.block_on(check(&sources, mode, &failed))
     };
-    std::thread::scope(|scope| scope.spawn(check).join().unwrap_or_else(|_| Err(failed("the check broke off".to_owned()))))
+    std::thread::scope(|scope| {
+        scope.spawn(check).join().unwrap_or_else(|_| Err(failed("the check broke off".to_owned())))
+    })
 }
 
 async fn check(

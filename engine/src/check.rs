@@ -37,11 +37,8 @@ impl Checker {
 
     /// Decides one request. Blocks for as long as a decision takes, which is microseconds.
     pub(crate) fn check(&self, request: &v1::CheckRequest) -> v1::CheckResponse {
-        let headers: Vec<(Arc<str>, String)> = request
-            .headers
-            .iter()
-            .map(|(name, value)| (Arc::from(name.to_ascii_lowercase()), value.clone()))
-            .collect();
+        let headers: Vec<(Arc<str>, String)> =
+            request.headers.iter().map(|(name, value)| (Arc::from(name.to_ascii_lowercase()), value.clone())).collect();
         let facts = facts(request, &headers);
         let taking = request.take_tokens.then(|| self.taking(&request.destination)).flatten();
         let (verdict, enforcer) = match &taking {

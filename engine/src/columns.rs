@@ -74,7 +74,6 @@ pub(crate) fn maps<'a>(values: impl Iterator<Item = Vec<(&'a str, &'a str)>>) ->
 
 /// Type of the columns that [`maps`] makes.
 pub(crate) fn map_type() -> DataType {
-    let entry =
-        vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)];
+    let entry = vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)];
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry.into()), false)), false)
 }

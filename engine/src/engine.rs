@@ -87,7 +87,7 @@ impl Engine {
         let sources = Sources::read(&config.policies).map_err(refused)?;
         let loaded = load(queries.context(), &sources, &config.mode, config.signals_every).await.map_err(refused)?;
         let loaded = Arc::new(loaded);
-        let publisher = Arc::new(Publisher::new(versions, Arc::clone(&loaded.proto))?);
+        let publisher = Arc::new(Publisher::new(versions, &loaded)?);
 
         let stop = CancellationToken::new();
         let scheduler = Scheduler::new(
@@ -115,20 +115,7 @@ impl Engine {
         };
         let (book, checker) = (Arc::clone(&tables.book), Checker::new(outlet.clone()));
         let tasks = Mutex::new(JoinSet::new());
-        let inner = Inner {
-            config,
-            dir,
-            metrics,
-            book,
-            hot,
-            queries,
-            scheduler,
-            intake,
-            outlet,
-            checker,
-            stop,
-            tasks,
-        };
+        let inner = Inner { config, dir, metrics, book, hot, queries, scheduler, intake, outlet, checker, stop, tasks };
         let engine = Self { inner: Arc::new(inner) };
         engine.inner.put_in_force(&loaded);
         engine.spawn_tasks(sources, loaded);
@@ -184,7 +171,7 @@ impl Inner {
     /// Puts policies in force: from here on sessions push them.
     fn put_in_force(&self, loaded: &Arc<Loaded>) {
         use tollgate_policies::PolicyKind::{Access, Shaping};
-        if let Err(error) = self.outlet.publisher.set_policies(&loaded.proto) {
+        if let Err(error) = self.outlet.publisher.set_policies(loaded) {
             tracing::error!(%error, "new policies cannot be put in force until this is mended");
             return;
         }
@@ -203,11 +190,8 @@ async fn queries(
     let failed = |error: String| EngineError::Queries(error);
     let sql_tables = sql::Tables { hot: Arc::clone(hot), state: tables.tables() };
     let context = sql::session(sql_tables, config.query_bytes_max, config.query_threads).await;
-    let limits = QueryLimits {
-        timeout: config.query_timeout,
-        rows_max: config.query_rows_max,
-        threads: config.query_threads,
-    };
+    let limits =
+        QueryLimits { timeout: config.query_timeout, rows_max: config.query_rows_max, threads: config.query_threads };
     Queries::start(context.map_err(|error| failed(error.to_string()))?, limits, Arc::clone(metrics))
         .map_err(|error| failed(error.to_string()))
 }

@@ -145,7 +145,10 @@ impl Fleet {
         let mut leases = self.leases.lock();
         leases.tick(now_ms);
         let streams = self.streams.lock();
-        streams.iter().filter(|(id, _)| leases.has_changes(**id, now_ms)).for_each(|(_, stream)| stream.wake.notify_one());
+        streams
+            .iter()
+            .filter(|(id, _)| leases.has_changes(**id, now_ms))
+            .for_each(|(_, stream)| stream.wake.notify_one());
         self.metrics.leases(leases.rows(now_ms).iter().filter(|row| row.expires_in_ms > 0).count());
     }
 }

@@ -14,8 +14,8 @@ use prometheus_client::registry::Registry;
 
 use crate::admission::RefusalCode;
 
-pub(crate) use self::labels::{DropReason, SignalOutcome};
 use self::labels::{CodeLabel, KindLabel, OutcomeLabel, ReasonLabel};
+pub(crate) use self::labels::{DropReason, SignalOutcome};
 
 /// From a fraction of a millisecond to the longest query.
 const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];

@@ -1,10 +1,12 @@
 //! The newest policies and signals, as every session pushes them. Sessions look at the newest only: there is no queue.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tollgate_api::v1;
 
+use crate::book::Loaded;
 use crate::data::{DataError, Versions};
 use crate::decisions::Moment;
 use crate::signals::SignalState;
@@ -14,6 +16,8 @@ use crate::signals::SignalState;
 pub(crate) struct Published {
     pub(crate) version: u64,
     pub(crate) policies: Arc<v1::Policies>,
+    /// Scopes of their limits.
+    pub(crate) scopes: Arc<BTreeSet<Arc<str>>>,
     /// The version at which these policies came.
     pub(crate) policies_version: u64,
     pub(crate) policies_changed: Moment,
@@ -28,12 +32,13 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(versions: Arc<Versions>, policies: Arc<v1::Policies>) -> Result<Self, DataError> {
+    pub(crate) fn new(versions: Arc<Versions>, loaded: &Loaded) -> Result<Self, DataError> {
         let now = Moment::now();
         let version = versions.next()?;
         let first = Published {
             version,
-            policies,
+            policies: Arc::clone(&loaded.proto),
+            scopes: Arc::new(loaded.scopes()),
             policies_version: version,
             policies_changed: now,
             signals: Arc::default(),
@@ -55,19 +60,18 @@ impl Publisher {
     }
 
     /// Puts policies in force, unless they are those that are.
-    pub(crate) fn set_policies(&self, policies: &Arc<v1::Policies>) -> Result<(), DataError> {
-        if self.newest.borrow().policies.digest == policies.digest {
+    pub(crate) fn set_policies(&self, loaded: &Loaded) -> Result<(), DataError> {
+        if self.newest.borrow().policies.digest == loaded.proto.digest {
             return Ok(());
         }
         let version = self.versions.next()?;
         self.newest.send_modify(|newest| {
-            let policies_changed = Moment::now();
-            let policies = Arc::clone(policies);
             *newest = Arc::new(Published {
                 version: version.max(newest.version),
-                policies,
+                policies: Arc::clone(&loaded.proto),
+                scopes: Arc::new(loaded.scopes()),
                 policies_version: version,
-                policies_changed,
+                policies_changed: Moment::now(),
                 ..Published::clone(newest)
             });
         });

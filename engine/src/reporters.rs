@@ -134,7 +134,8 @@ fn make_room(by_name: &mut HashMap<Arc<str>, Arc<Reporter>>) -> Result<(), Sessi
         return Ok(());
     }
     let gone = by_name.values().filter(|reporter| !reporter.is_connected());
-    let oldest = gone.min_by_key(|reporter| reporter.read(|facts| facts.last_seen)).map(|reporter| reporter.name.clone());
+    let oldest =
+        gone.min_by_key(|reporter| reporter.read(|facts| facts.last_seen)).map(|reporter| reporter.name.clone());
     oldest.and_then(|name| by_name.remove(&name)).map(drop).ok_or(SessionError::TooManyReporters)
 }
 

@@ -19,8 +19,8 @@ use tollgate_policies::{SignalSchema, SignalType};
 
 pub(crate) use self::history::SignalHistory;
 pub(crate) use self::plan::plan_all;
-pub(crate) use self::schedule::Scheduler;
 pub use self::schedule::FileStatus;
+pub(crate) use self::schedule::Scheduler;
 
 /// One file, planned.
 #[derive(Debug)]
@@ -81,6 +81,3 @@ pub(crate) fn to_proto((entity_type, entity_id): &EntityKey, values: Option<&Val
         signals: values.into_iter().flatten().map(to_proto).collect(),
     }
 }
-
-#[cfg(test)]
-mod tests;

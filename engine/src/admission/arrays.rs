@@ -72,7 +72,8 @@ pub(super) fn read_column(
         Kind::Ids => list(body, data_type, text),
         Kind::Labels => list(body, data_type, entries),
     };
-    let data = data.map_err(|refusal| Refusal { message: format!("`{}`: {}", column.name(), refusal.message), ..refusal })?;
+    let data =
+        data.map_err(|refusal| Refusal { message: format!("`{}`: {}", column.name(), refusal.message), ..refusal })?;
     if data.len() != rows {
         let (name, found) = (column.name(), data.len());
         return Err(Refusal::malformed(format!("`{name}` has {found} values in a batch of {rows} rows")));

@@ -27,9 +27,10 @@ impl Budget {
     /// Books bytes before they are allocated.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         let max = self.max;
-        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
-            Refusal::too_large(format!("the columns would take more than {max} bytes decompressed"))
-        })?;
+        self.left = self
+            .left
+            .checked_sub(bytes)
+            .ok_or_else(|| Refusal::too_large(format!("the columns would take more than {max} bytes decompressed")))?;
         Ok(())
     }
 }
@@ -52,11 +53,7 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(
-        batch: ipc::RecordBatch<'a>,
-        bytes: &'a [u8],
-        budget: &'a mut Budget,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn new(batch: ipc::RecordBatch<'a>, bytes: &'a [u8], budget: &'a mut Budget) -> Result<Self, Refusal> {
         let is_compressed = match batch.compression() {
             None => false,
             Some(compression) if compression.codec() == ipc::CompressionType::LZ4_FRAME => true,
@@ -105,8 +102,8 @@ impl<'a> Body<'a> {
                 Ok(Buffer::from(compressed))
             }
             claimed => {
-                let claimed = usize::try_from(claimed)
-                    .map_err(|_| Refusal::malformed("a buffer claims a negative length"))?;
+                let claimed =
+                    usize::try_from(claimed).map_err(|_| Refusal::malformed("a buffer claims a negative length"))?;
                 self.budget.take(claimed)?;
                 decompress(compressed, claimed)
             }
@@ -146,5 +143,30 @@ fn decompress(compressed: &[u8], claimed: usize) -> Result<Buffer, Refusal> {
     match decoder.read(&mut [0]) {
         Ok(0) => Ok(Buffer::from_vec(bytes)),
         _ => Err(broken()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use lz4_flex::frame::FrameEncoder;
+
+    use super::*;
+
+    fn compressed(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn decompresses_what_was_claimed_and_nothing_else() {
+        let bytes = vec![7; 100_000];
+        let frame = compressed(&bytes);
+        assert_eq!(decompress(&frame, bytes.len()).unwrap().as_slice(), bytes);
+        for claim in [1, 99_999, 100_001, 10_000_000, usize::MAX] {
+            assert!(decompress(&frame, claim).is_err(), "a claim of {claim} bytes");
+        }
     }
 }

@@ -47,10 +47,8 @@ pub(super) fn read(frame: &Frame<'_>) -> Result<Vec<StreamColumn>, Refusal> {
 
 fn column(field: ipc::Field<'_>) -> Result<StreamColumn, Refusal> {
     let name = field.name().unwrap_or_default();
-    let attribute = ATTRIBUTES
-        .iter()
-        .position(|attribute| attribute.name == name)
-        .ok_or_else(|| Refusal::schema(unknown(name)))?;
+    let attribute =
+        ATTRIBUTES.iter().position(|attribute| attribute.name == name).ok_or_else(|| Refusal::schema(unknown(name)))?;
     let kind = ATTRIBUTES[attribute].kind;
     if !is_of_kind(field, kind) {
         let expected = kind.data_type();

@@ -67,11 +67,11 @@ fn names(array: &ArrayRef) -> Result<&DictionaryArray<Int32Type>, Refusal> {
 fn check_time(batch: &RecordBatch, now_us: i64) -> Result<(), Refusal> {
     let (earliest, latest) = bounds::<TimestampMicrosecondType>(column(batch, "time")?);
     if earliest < now_us - AGE_US_MAX {
-        let seconds = (now_us - earliest) / SECOND_US;
+        let seconds = now_us.saturating_sub(earliest) / SECOND_US;
         return Err(Refusal::value(format!("`time` of a row lies {seconds} s in the past: at most 24 h are taken")));
     }
     if latest > now_us + AHEAD_US_MAX {
-        let seconds = (latest - now_us) / SECOND_US;
+        let seconds = latest.saturating_sub(now_us) / SECOND_US;
         return Err(Refusal::value(format!(
             "`time` of a row lies {seconds} s in the future, at most 5 min are taken: compare the clocks"
         )));

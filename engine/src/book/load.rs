@@ -1,5 +1,6 @@
 //! From the text of a policy directory to everything that is put in force together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ impl Loaded {
             Some(BucketLimit { policy, scope, rate: limit.rate, burst: limit.burst })
         };
         self.compiled.policies.iter().filter_map(limit).collect()
+    }
+
+    /// Where the limits apply.
+    pub(crate) fn scopes(&self) -> BTreeSet<Arc<str>> {
+        self.limits().into_iter().map(|limit| limit.scope).collect()
     }
 
     /// How many policies of a kind there are.

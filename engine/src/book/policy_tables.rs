@@ -61,9 +61,7 @@ impl StateTable for PoliciesTable {
                 shaping_texts(policies, |shaping| Some(shaping.scope.to_string())),
                 integers(policies, |shaping| shaping.limit.as_ref().map(|limit| limit.amount)),
                 integers(policies, |shaping| shaping.limit.as_ref().map(|limit| limit.window_s)),
-                integers(policies, |shaping| {
-                    shaping.limit.as_ref().map(|limit| limit.burst / MICROTOKENS)
-                }),
+                integers(policies, |shaping| shaping.limit.as_ref().map(|limit| limit.burst / MICROTOKENS)),
                 columns::lists(policies.iter().map(by)),
                 integers(policies, |shaping| shaping.queue.map(|queue| queue.as_millis() as u64)),
                 shaping_texts(policies, |shaping| shaping.priority.map(|priority| priority.to_string())),

@@ -55,13 +55,17 @@ impl Looking {
             whole: true,
             policies: Some(v1::Policies::clone(&published.policies)),
             signals: published.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
-            safe_shares: vec![v1::SafeShare { scope: "*".to_owned(), parts_per_million: ALL }],
+            safe_shares: published.scopes.iter().map(all_of).collect(),
             ..v1::Snapshot::default()
         };
         if let Err(error) = self.enforcer.apply(&snapshot) {
             tracing::error!(%error, "the engine's own checks stay with older policies");
         }
     }
+}
+
+fn all_of(scope: &Arc<str>) -> v1::SafeShare {
+    v1::SafeShare { scope: scope.to_string(), parts_per_million: ALL }
 }
 
 /// Spends tokens as a member of the fleet.

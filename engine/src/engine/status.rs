@@ -62,7 +62,9 @@ impl Engine {
             .iter()
             .map(|policy| ("access", policy))
             .chain(newest.policies.shaping.iter().map(|policy| ("shaping", policy)))
-            .map(|(kind, policy)| json!({ "id": policy.id, "kind": kind, "origin": policy.origin, "text": policy.text }))
+            .map(
+                |(kind, policy)| json!({ "id": policy.id, "kind": kind, "origin": policy.origin, "text": policy.text }),
+            )
             .collect();
         let mut signals = serde_json::Map::new();
         for ((entity_type, entity), values) in newest.signals.iter() {

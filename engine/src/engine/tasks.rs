@@ -62,7 +62,9 @@ impl Inner {
                 Err(diagnostics) => {
                     self.metrics.policies_refused();
                     let each = diagnostics.0.iter();
-                    each.for_each(|problem| tracing::warn!(%problem, "policy change refused: the last good one stays in force"));
+                    each.for_each(
+                        |problem| tracing::warn!(%problem, "policy change refused: the last good one stays in force"),
+                    );
                     self.book.refuse(diagnostics);
                 }
             }

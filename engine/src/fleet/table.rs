@@ -34,7 +34,8 @@ impl StateTable for LeasesTable {
     }
 
     fn rows(&self) -> Result<RecordBatch, ArrowError> {
-        let rows = self.0.as_ref().map(|fleet| fleet.leases.lock().rows(fleet.clock.monotonic_ms())).unwrap_or_default();
+        let rows =
+            self.0.as_ref().map(|fleet| fleet.leases.lock().rows(fleet.clock.monotonic_ms())).unwrap_or_default();
         RecordBatch::try_new(
             SCHEMA.clone(),
             vec![

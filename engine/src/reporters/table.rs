@@ -76,7 +76,8 @@ fn lost(all: &[Arc<Reporter>]) -> arrow::array::ArrayRef {
     let texts: Vec<Vec<(String, String)>> = all
         .iter()
         .map(|reporter| {
-            reporter.read(|facts| facts.losses.iter().map(|(reason, rows)| (reason.to_owned(), rows.to_string())).collect())
+            reporter
+                .read(|facts| facts.losses.iter().map(|(reason, rows)| (reason.to_owned(), rows.to_string())).collect())
         })
         .collect();
     columns::maps(texts.iter().map(|lost| lost.iter().map(|(reason, rows)| (reason.as_str(), rows.as_str())).collect()))

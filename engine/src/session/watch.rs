@@ -70,16 +70,8 @@ impl WatchSession {
         outlet.metrics.watcher_connected();
         tracing::info!(reporter = %reporter.name, agent = hello.agent, services = ?hello.services, "reporter follows");
         let newest = outlet.publisher.subscribe();
-        let mut session = Self {
-            outlet,
-            reporter,
-            id,
-            stream,
-            newest,
-            sent: None,
-            refused: None,
-            unacknowledged: VecDeque::new(),
-        };
+        let mut session =
+            Self { outlet, reporter, id, stream, newest, sent: None, refused: None, unacknowledged: VecDeque::new() };
         session.heard(request);
         Ok(session)
     }
@@ -165,7 +157,11 @@ impl WatchSession {
             signals,
             leases: changes.leases,
             safe_shares: changes.safe_shares,
-            heartbeat_ms: if is_whole { u32::try_from(self.outlet.heartbeat.as_millis()).unwrap_or(u32::MAX) } else { 0 },
+            heartbeat_ms: if is_whole {
+                u32::try_from(self.outlet.heartbeat.as_millis()).unwrap_or(u32::MAX)
+            } else {
+                0
+            },
         }))
     }
 

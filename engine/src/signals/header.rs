@@ -128,8 +128,10 @@ mod tests {
         );
         check(
             "SELECT 1",
-            Err(&["signals/a.sql:1:1: error[TG0501]: the file does not say whose signals it computes; help: begin it with \
-                   `-- entity: Service`"]),
+            Err(&[
+                "signals/a.sql:1:1: error[TG0501]: the file does not say whose signals it computes; help: begin it with \
+                   `-- entity: Service`",
+            ]),
         );
         check(
             "-- entity: User\n-- every: 1ms",

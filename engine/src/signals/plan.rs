@@ -77,7 +77,11 @@ fn columns(path: &str, text: &str, schema: &Schema) -> Result<Vec<(Arc<str>, Sig
         Some(entity) if is_text(entity.data_type()) => {}
         Some(entity) => problems.push(error(
             "TG0511",
-            format!("the first column, `{}`, is {}: it has to name the entity in text", entity.name(), entity.data_type()),
+            format!(
+                "the first column, `{}`, is {}: it has to name the entity in text",
+                entity.name(),
+                entity.data_type()
+            ),
         )),
         None => problems.push(error("TG0511", "the query has no columns".to_owned())),
     }
@@ -91,7 +95,10 @@ fn columns(path: &str, text: &str, schema: &Schema) -> Result<Vec<(Arc<str>, Sig
         match signal_type(field.data_type()) {
             Some(signal_type) => signals.push((name.as_str().into(), signal_type)),
             None => {
-                let problem = error("TG0513", format!("the signal `{name}` is {}: signals are integers or texts", field.data_type()));
+                let problem = error(
+                    "TG0513",
+                    format!("the signal `{name}` is {}: signals are integers or texts", field.data_type()),
+                );
                 problems.push(problem.help(format!("write `CAST(... AS BIGINT) AS {name}`")));
             }
         }

@@ -80,7 +80,7 @@ impl Scheduler {
         loop {
             for slot in slots.iter_mut().filter(|slot| slot.due <= Instant::now()) {
                 slot.outcome = self.run_file(&slot.file).await;
-                slot.due = (slot.due + slot.file.every).max(Instant::now());
+                slot.due = next_due(slot.due, slot.file.every);
             }
             let state = merge(&slots, &published);
             if state != published {
@@ -157,6 +157,13 @@ impl Scheduler {
         }
         status.error = error;
     }
+}
+
+/// In step with the rhythm; a run that took longer than it is not made up for.
+fn next_due(due: Instant, every: Duration) -> Instant {
+    let now = Instant::now();
+    let next = due + every;
+    if next > now { next } else { now + every }
 }
 
 /// All signals by entity. What has not changed is shared with what was published before.

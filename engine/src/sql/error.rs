@@ -114,9 +114,10 @@ fn convert(error: &DataFusionError) -> QueryError {
         DataFusionError::Plan(message) => plan(message),
         DataFusionError::NotImplemented(message) => QueryError::new(QueryErrorKind::Plan, first_line(message)),
         DataFusionError::ResourcesExhausted(message) => memory(message),
-        DataFusionError::Collection(errors) => errors
-            .first()
-            .map_or_else(|| QueryError::new(QueryErrorKind::Plan, "the query is wrong"), |first| convert(first.find_root())),
+        DataFusionError::Collection(errors) => errors.first().map_or_else(
+            || QueryError::new(QueryErrorKind::Plan, "the query is wrong"),
+            |first| convert(first.find_root()),
+        ),
         other => QueryError::new(QueryErrorKind::Execution, first_line(&other.strip_backtrace())),
     }
 }
@@ -151,8 +152,17 @@ pub(crate) fn unknown_column<'a>(name: &str, known: impl IntoIterator<Item = &'a
     }
 }
 
-const TABLES: [&str; 9] =
-    ["requests", "signals", "policies", "entities", "leases", "reporters", "services", "decisions", "information_schema"];
+const TABLES: [&str; 9] = [
+    "requests",
+    "signals",
+    "policies",
+    "entities",
+    "leases",
+    "reporters",
+    "services",
+    "decisions",
+    "information_schema",
+];
 
 fn plan(message: &str) -> QueryError {
     let unknown_table = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
@@ -172,8 +182,11 @@ fn plan(message: &str) -> QueryError {
 }
 
 fn memory(message: &str) -> QueryError {
-    QueryError::new(QueryErrorKind::Memory, format!("the query needs more memory than there is: {}", first_line(message)))
-        .with_help("narrow it by `time`, group by fewer columns, or raise `query.bytes_max`")
+    QueryError::new(
+        QueryErrorKind::Memory,
+        format!("the query needs more memory than there is: {}", first_line(message)),
+    )
+    .with_help("narrow it by `time`, group by fewer columns, or raise `query.bytes_max`")
 }
 
 fn first_line(text: &str) -> String {

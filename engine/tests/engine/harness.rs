@@ -1,0 +1,135 @@
+//! Starts engines in temporary directories and speaks to them as a reporter would.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow::record_batch::RecordBatch;
+use futures::TryStreamExt as _;
+use tempfile::TempDir;
+use tollgate_api::v1;
+use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
+use tollgate_engine::{Engine, EngineConfig, QueryError};
+use tollgate_policies::Sources;
+
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine and its directories.
+pub struct Running {
+    pub engine: Engine,
+    pub dir: TempDir,
+}
+
+impl Running {
+    /// An engine with the starter policies.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub async fn start_with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Sources::starter().write(&dir.path().join("policies")).unwrap();
+        let mut config = config(&dir);
+        configure(&mut config);
+        Self { engine: Engine::start(config).await.unwrap(), dir }
+    }
+
+    pub fn policies(&self) -> PathBuf {
+        self.dir.path().join("policies")
+    }
+
+    pub fn write_policy(&self, path: &str, text: &str) {
+        std::fs::write(self.policies().join(path), text).unwrap();
+    }
+
+    /// All rows of a query.
+    pub async fn rows(&self, sql: &str) -> Vec<RecordBatch> {
+        self.try_rows(sql).await.unwrap()
+    }
+
+    pub async fn try_rows(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+        self.engine.query(sql).await?.batches.try_collect().await
+    }
+
+    /// The rows as a table.
+    pub async fn table(&self, sql: &str) -> String {
+        arrow::util::pretty::pretty_format_batches(&self.rows(sql).await).unwrap().to_string()
+    }
+
+    /// The one number that a query gives.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let rows = self.rows(sql).await;
+        let column = arrow::compute::cast(rows[0].column(0), &arrow::datatypes::DataType::Int64).unwrap();
+        arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&column).value(0)
+    }
+
+    /// Reports rows as `reporter`.
+    pub async fn report(&self, reporter: &str, rows: &[Row<'_>]) {
+        let session = self.engine.report(hello(reporter)).unwrap();
+        let sequence = session.acknowledged().acknowledged_sequence + 1;
+        let response = session.admit(v1::Batch { sequence, arrow_ipc: encode(rows).into() }).await;
+        assert_eq!(response, v1::ReportResponse { acknowledged_sequence: sequence, rejections: vec![] });
+    }
+}
+
+pub fn config(dir: &TempDir) -> EngineConfig {
+    EngineConfig {
+        data: dir.path().join("data"),
+        policies: dir.path().join("policies"),
+        signals_every: Duration::from_millis(100),
+        policies_poll: Duration::from_millis(200),
+        ..EngineConfig::default()
+    }
+}
+
+/// Waits until a condition holds.
+pub async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+pub fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
+}
+
+pub fn hello(reporter: &str) -> v1::ReportHello {
+    v1::ReportHello { reporter: reporter.to_owned(), epoch: 1, agent: "test/1".to_owned() }
+}
+
+/// A request that was allowed just now.
+pub fn request(reporter: &str) -> Row<'_> {
+    Row {
+        time: now_us(),
+        reporter,
+        direction: "inbound",
+        source: "shop/storefront",
+        destination: "shop/catalog",
+        method: "GET",
+        path: "/items",
+        status: Some(200),
+        duration_us: 1_000,
+        decision: "allow",
+        reason: "permitted",
+        weight: 1,
+        ..Row::default()
+    }
+}
+
+pub fn encode(rows: &[Row<'_>]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX });
+    for row in rows {
+        let _ = builder.push(row);
+    }
+    let batch = builder.finish().unwrap();
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}

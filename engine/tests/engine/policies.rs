@@ -1,0 +1,128 @@
+//! Policy edits: live when right, refused whole when wrong, while the last good ones stay.
+
+use tollgate_engine::{DataError, Engine, EngineError, check_policies};
+use tollgate_policies::{Mode, Sources};
+
+use crate::harness::{Running, config, wait_for};
+
+async fn refusal(running: &Running) -> String {
+    wait_for("a refusal", async || running.engine.status().policies.refused.is_some()).await;
+    running.engine.status().policies.refused.unwrap().diagnostics.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_change_is_refused_with_its_place_and_mended_again() {
+    let running = Running::start().await;
+    let before = running.engine.status().policies;
+    running.write_policy("access/broken.cedar", "permit (principal, action, resource)\nwhen { oops };");
+    let diagnostics = refusal(&running).await;
+    assert!(diagnostics.starts_with("access/broken.cedar:2:"), "{diagnostics}");
+    let during = running.engine.status();
+    assert!(during.is_ready);
+    assert_eq!((&during.policies.digest, during.policies.version), (&before.digest, before.version));
+
+    std::fs::remove_file(running.policies().join("access/broken.cedar")).unwrap();
+    wait_for("the refusal to end", async || running.engine.status().policies.refused.is_none()).await;
+    assert_eq!(running.engine.status().policies.version, before.version, "nothing was pushed for nothing");
+    running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_vanishes_is_refused_and_comes_back() {
+    let running = Running::start().await;
+    let digest = running.engine.status().policies.digest;
+    std::fs::remove_dir_all(running.policies()).unwrap();
+    let diagnostics = refusal(&running).await;
+    assert!(diagnostics.contains("cannot read"), "{diagnostics}");
+    assert_eq!(running.engine.status().policies.digest, digest);
+
+    let mut sources = Sources::starter();
+    sources.access[0].text.push_str("\n@id(\"new\") permit (principal, action, resource);\n");
+    sources.write(&running.policies()).unwrap();
+    wait_for("the new policies", async || running.engine.status().policies.digest != digest).await;
+    assert!(running.engine.status().policies.refused.is_none());
+    running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_signal_is_named_with_its_line_and_a_suggestion() {
+    let running = Running::start().await;
+    let check = async |text: &str, expected: &str| {
+        running.write_policy("signals/more.sql", text);
+        wait_for(expected, async || {
+            let refused = running.engine.status().policies.refused;
+            refused.is_some_and(|refused| refused.diagnostics.to_string().contains(expected))
+        })
+        .await;
+    };
+    check(
+        "-- entity: Service\nSELECT destination, max(duration_ms) AS a FROM requests GROUP BY 1",
+        "signals/more.sql:2:24",
+    )
+    .await;
+    check(
+        "-- entity: Service\nSELECT destination, max(duration_ms) AS a FROM requests GROUP BY 1",
+        "did you mean `duration_us`?",
+    )
+    .await;
+    check("-- entity: Service\nSELECT\n  FROM WHERE", "signals/more.sql:3:").await;
+    check(
+        "-- entity: Service\nSELECT destination, avg(duration_us) AS a FROM requests GROUP BY 1",
+        "write `CAST(... AS BIGINT) AS a`",
+    )
+    .await;
+    check("-- entity: Service\nSELECT status, 1 AS a FROM requests", "it has to name the entity in text").await;
+    check(
+        "-- entity: Service\nSELECT destination, max(duration_us) FROM requests GROUP BY 1",
+        "is no name for a signal",
+    )
+    .await;
+    check("-- entity: Service\nSELECT destination, 1 AS p99_ms FROM requests", "is computed in").await;
+    check("-- entity: Service\nDROP TABLE requests", "only queries are answered").await;
+    check("SELECT 1", "does not say whose signals it computes").await;
+    running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_policies_at_the_start_are_all_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let policies = dir.path().join("policies");
+    Sources::starter().write(&policies).unwrap();
+    std::fs::write(policies.join("access/a.cedar"), "permit (principal, action, resource) when { 1 + };").unwrap();
+    std::fs::write(policies.join("access/b.cedar"), "allow everything;").unwrap();
+    let EngineError::Policies { diagnostics, .. } = Engine::start(config(&dir)).await.err().unwrap() else {
+        panic!("the engine started, or failed otherwise");
+    };
+    let files: Vec<_> = diagnostics.0.iter().map(|diagnostic| diagnostic.file.as_str()).collect();
+    assert!(files.contains(&"access/a.cedar") && files.contains(&"access/b.cedar"), "{diagnostics}");
+    assert_eq!(check_policies(&policies, &Mode::default()).unwrap_err(), diagnostics, "the check says the same");
+}
+
+#[test]
+fn the_starter_policies_are_right() {
+    let dir = tempfile::tempdir().unwrap();
+    Sources::starter().write(dir.path()).unwrap();
+    let report = check_policies(dir.path(), &Mode::default()).unwrap();
+    assert!(!report.policies.is_empty());
+    assert_eq!(report.warnings.to_string(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_engine_on_the_same_data_is_refused_and_versions_outlive_a_restart() {
+    let running = Running::start().await;
+    let error = Engine::start(config(&running.dir)).await.err().unwrap();
+    assert!(matches!(error, EngineError::Data(DataError::InUse { .. })), "{error}");
+    let version = running.engine.status().policies.version;
+    running.engine.shutdown().await;
+    let Running { engine, dir } = running;
+    drop(engine);
+    let mut restarted = Engine::start(config(&dir)).await;
+    // The threads of queries may hold the old engine for a moment.
+    while matches!(restarted, Err(EngineError::Data(DataError::InUse { .. }))) {
+        tokio::task::yield_now().await;
+        restarted = Engine::start(config(&dir)).await;
+    }
+    let restarted = restarted.unwrap();
+    assert!(restarted.status().policies.version > version);
+    restarted.shutdown().await;
+}
