@@ -1,7 +1,8 @@
 //! Where a message ends: what makes two parsers disagree is refused (RFC 9112 sections 6.1 and 6.3).
 //!
 //! hyper re-frames every message that it forwards, so none of this can smuggle a request past the proxy; the caller is told all the
-//! same. One case is out of sight: hyper drops a `Content-Length` that comes after `Transfer-Encoding` before we see it.
+//! same. One case is out of sight in HTTP/1.1: beside `Transfer-Encoding`, hyper drops `Content-Length` before we see it, and ends the
+//! connection after the response, as RFC 9112 section 6.1 allows.
 
 use http::{HeaderMap, header};
 

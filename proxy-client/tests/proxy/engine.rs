@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::ipc::reader::StreamReader;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parking_lot::Mutex;
@@ -237,12 +239,13 @@ fn read_rows(arrow_ipc: &[u8]) -> Vec<Row> {
     for batch in StreamReader::try_new(arrow_ipc, None).unwrap() {
         let batch = batch.unwrap();
         let schema = batch.schema();
-        let columns: Vec<_> = schema
-            .fields()
-            .iter()
-            .zip(batch.columns())
-            .map(|(field, column)| (field.name().clone(), ArrayFormatter::try_new(column, &options).unwrap()))
-            .collect();
+        // Formatting a time with a zone by name would need a database of zones.
+        let time = cast(batch.column_by_name("time").unwrap(), &DataType::Int64).unwrap();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let columns =
+            batch.columns().iter().map(|column| if column.data_type().is_temporal() { &time } else { column });
+        let columns: Vec<_> =
+            names.zip(columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap())).collect();
         for index in 0..batch.num_rows() {
             rows.push(columns.iter().map(|(name, column)| (name.clone(), column.value(index).to_string())).collect());
         }

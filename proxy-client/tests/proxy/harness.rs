@@ -19,7 +19,8 @@ pub(crate) struct Running {
 impl Running {
     /// A proxy with this configuration. `name` and `service` need not be given.
     pub(crate) fn start(engine: SocketAddr, yaml: &str) -> Self {
-        let yaml = format!("name: catalog-1\nservice: shop/catalog\nworkers: 2\nengine: http://{engine}\n{yaml}");
+        let workers = if yaml.contains("workers:") { "" } else { "workers: 2" };
+        let yaml = format!("name: catalog-1\nservice: shop/catalog\n{workers}\nengine: http://{engine}\n{yaml}");
         let config = ProxyConfig::parse(Path::new("proxy.yaml"), &yaml).unwrap_or_else(|error| panic!("{error}"));
         let stop = CancellationToken::new();
         let proxy = Proxy::start(config, stop.clone().cancelled_owned()).unwrap();

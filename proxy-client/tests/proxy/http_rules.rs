@@ -22,7 +22,7 @@ async fn malformed_requests_are_refused_and_recorded() {
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n", "400"),
         ("GET /a/../b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "400"),
         ("GET /a%2fb HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\nconnection: close\r\n\r\n0\r\n\r\n", "501"),
         ("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\nconnection: close\r\n\r\n", "501"),
         ("GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade, close\r\n\r\n", "501"),
         ("GET / HTTP/1.1\r\nhost: a\r\nexpect: miracles\r\nconnection: close\r\n\r\n", "417"),
@@ -51,6 +51,18 @@ async fn nothing_that_belongs_to_one_connection_is_passed_on() {
     }
     let answer = send(proxy.inbound_address(), Protocol::Http1, get("/head/keeps", &[])).await;
     assert_eq!(answer.header("x-hop"), "");
+}
+
+/// What comes after such a request on the same connection would be read differently by different servers.
+#[tokio::test]
+async fn two_lengths_become_one_and_end_the_connection() {
+    let engine = Engine::start(snapshot(1, PERMIT_ALL, ""));
+    let proxy = proxy(&engine, "").await;
+    let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+                   GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answer = raw(proxy.inbound_address(), request).await;
+    assert!(answer.contains("connection: close") && !answer.contains("content-length: 30"), "{answer}");
+    assert!(!answer.contains("smuggled"), "{answer}");
 }
 
 #[tokio::test]
