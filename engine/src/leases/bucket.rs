@@ -58,7 +58,8 @@ pub(super) struct Trial<'a> {
     pub(super) lease_ends_at: Option<u64>,
 }
 
-static NOTHING: Share = Share { history: History::NONE, target: 0, is_in_fleet: false, is_assumed: false };
+static NOTHING: Share =
+    Share { history: History::NONE, target: 0, is_in_fleet: false, is_assumed: false, inherited: 0 };
 
 pub(super) fn share_of(scope: &Scope, member: u32) -> &Share {
     scope.shares.get(&member).unwrap_or(&NOTHING)

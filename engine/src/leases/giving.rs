@@ -66,7 +66,7 @@ impl Leases {
         let known = if share.is_assumed { History::NONE } else { share.history.clone() };
         let mut after = known.clone();
         after.give(Grant { version, amount: share.target, expires_ms: NEVER });
-        if self.is_learning(now_ms) && after.most() > known.most() {
+        if self.is_learning(now_ms) && after.most() > known.most().max(share.inherited) {
             return false;
         }
         let outstanding = scope.outstanding() - share.history.most() + after.most();

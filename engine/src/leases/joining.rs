@@ -167,10 +167,12 @@ impl Leases {
             let Some(scope) = self.scopes.get_mut(&name) else { continue };
             let Some(share) = scope.shares.get_mut(&id) else { continue };
             let most = share.history.most();
-            // What was only assumed of the old process is nothing that the new one could inherit.
-            let is_assumed = std::mem::take(&mut share.is_assumed);
-            let inherits = !was_connected && !is_assumed;
+            // The new process holds nothing, whatever stays reserved for it. What was only assumed of the old one is nothing
+            // that it could inherit.
+            let inherits = !was_connected && !share.is_assumed;
+            share.inherited = if inherits { most } else { 0 };
             share.history = if inherits { History::held(most, NEVER) } else { History::default() };
+            share.is_assumed = inherits;
             if was_connected {
                 scope.orphans.add(most, now_ms + self.ttl_ms + self.margin_ms);
             }
@@ -307,6 +309,7 @@ impl Leases {
             let Some(share) = self.scopes.get_mut(&name).and_then(|scope| scope.shares.get_mut(&id)) else { continue };
             if share.history.acknowledge(version) {
                 share.is_assumed = false;
+                share.inherited = 0;
                 self.members_revision += 1;
                 self.touch_scope(&name);
             }

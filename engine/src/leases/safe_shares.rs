@@ -26,6 +26,8 @@ pub(super) struct Share {
     pub(super) is_in_fleet: bool,
     /// Whether the history is the worst case rather than knowledge.
     pub(super) is_assumed: bool,
+    /// What the process before it had. It may have as much even while the engine learns, where that fits.
+    pub(super) inherited: u64,
 }
 
 impl Share {
