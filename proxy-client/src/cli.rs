@@ -1,10 +1,11 @@
 //! The command line of `tollgate-proxy`, which `tollgate proxy` shares.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::config::ProxyConfig;
 use crate::proxy::Proxy;
@@ -21,6 +22,9 @@ pub struct ProxyArgs {
     /// Write the addresses that are really listened on to this file, as JSON, once connections are taken.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// End when standard input closes, so that no proxy outlives whoever started it, even one that was killed.
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 /// Does what the arguments say, until SIGTERM or Ctrl-C. Blocks the thread.
@@ -30,16 +34,27 @@ pub struct ProxyArgs {
 pub fn run(args: &ProxyArgs) -> anyhow::Result<()> {
     let config = ProxyConfig::load(&args.config)?;
     if args.check {
-        return Ok(writeln!(std::io::stdout(), "{:#}", config.effective())?);
+        return match writeln!(std::io::stdout(), "{:#}", config.effective()) {
+            // Whoever reads it has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        };
     }
-    let proxy = Proxy::start(config, asked_to_end())?;
+    let proxy = Proxy::start(config, asked_to_end(args.until_stdin_closes.then(stdin_closed)))?;
     if let Some(file) = &args.ready_file {
         write_whole(file, &serde_json::to_vec(proxy.addresses())?)?;
     }
     proxy.join()
 }
 
-async fn asked_to_end() {
+/// Resolves at SIGTERM, Ctrl-C, or when standard input has closed where that counts.
+async fn asked_to_end(stdin: Option<oneshot::Receiver<()>>) {
+    let stdin = async {
+        match stdin {
+            Some(closed) => drop(closed.await),
+            None => std::future::pending().await,
+        }
+    };
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be waited for: only SIGKILL will end this process");
@@ -48,7 +63,18 @@ async fn asked_to_end() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = stdin => {}
     }
+}
+
+/// Resolves when standard input has ended. A thread of its own reads it, because a blocked read cannot be cancelled.
+fn stdin_closed() -> oneshot::Receiver<()> {
+    let (closed, watched) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    watched
 }
 
 /// Writes beside the file and renames, so that whoever waits for the file never reads half of it.

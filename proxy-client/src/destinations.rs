@@ -1,20 +1,21 @@
 //! Which service a `Host` means.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use crate::config::ProxyConfig;
+use crate::config::{ProxyConfig, Upstream};
 use crate::names::ServiceName;
 use crate::upstream::Cluster;
 
 /// Services that can be called, by the names under which callers know them.
-pub(crate) struct Destinations<T = Cluster> {
+pub(crate) struct Destinations<T = Rc<Cluster>> {
     services: Vec<(ServiceName, T)>,
     /// Positions in `services` by `name.namespace`, and by bare `name` in the own namespace.
     by_host: HashMap<String, usize>,
 }
 
-impl Destinations<Cluster> {
-    pub(crate) fn of(config: &ProxyConfig, cluster: impl Fn(&[crate::config::Upstream]) -> Cluster) -> Self {
+impl Destinations {
+    pub(crate) fn of(config: &ProxyConfig, cluster: impl Fn(&[Upstream]) -> Rc<Cluster>) -> Self {
         let services = config.services.iter().map(|(name, upstreams)| (name.clone(), cluster(upstreams)));
         Self::new(services.collect(), config.service.as_ref().map(ServiceName::namespace))
     }

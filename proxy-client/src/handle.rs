@@ -22,37 +22,41 @@ use crate::wanted_headers::Collected;
 use crate::worker::{Peer, SOURCE, SOURCE_VERSION, Worker};
 
 /// Answers one request. Its row leaves when the response has ended.
-pub(crate) async fn handle(
-    worker: Rc<Worker>,
+///
+/// Everything up to the decision happens at once, not when the future is first polled: hyper drops it unpolled when the caller
+/// has already gone, and such a request has its row too.
+pub(crate) fn handle(
+    worker: &Rc<Worker>,
     direction: Direction,
-    peer: Rc<Peer>,
+    peer: &Rc<Peer>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let (mut head, body) = request.into_parts();
     let body = RequestBody::new(body);
-    let mut exchange = Exchange::begin(&worker, direction, &peer);
+    let mut exchange = Exchange::begin(worker, direction, peer);
     exchange.read_head(&head);
     exchange.request_progress = body.progress();
-
-    let admitted = admit(&worker, &mut exchange, &mut head);
-    let (cluster, wait) = match admitted {
-        Ok(admitted) => admitted,
-        Err(refusal) => return Ok(refusal.respond(exchange)),
-    };
-    if let Some(wait) = wait {
-        let since = Instant::now();
-        tokio::time::sleep(wait).await;
-        exchange.queued_us = micros(since.elapsed());
+    let admitted = admit(worker, &mut exchange, &mut head);
+    async move {
+        let (cluster, wait) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Ok(refusal.respond(exchange)),
+        };
+        if let Some(wait) = wait {
+            let since = Instant::now();
+            tokio::time::sleep(wait).await;
+            exchange.queued_us = micros(since.elapsed());
+        }
+        Ok(forward(&cluster, exchange, head, body).await)
     }
-    Ok(forward(cluster, exchange, head, body).await)
 }
 
 /// Everything before the request is forwarded, none of which waits.
-fn admit<'a>(
-    worker: &'a Worker,
+fn admit(
+    worker: &Worker,
     exchange: &mut Exchange,
     head: &mut Parts,
-) -> Result<(&'a Cluster, Option<Duration>), Refusal> {
+) -> Result<(Rc<Cluster>, Option<Duration>), Refusal> {
     exchange.request_id = Some(hygiene::request_id(&mut head.headers));
     check(exchange, head).map_err(Refusal::bad_request)?;
     exchange.trace = Some(hygiene::continue_trace(&mut head.headers));
@@ -117,19 +121,19 @@ fn identify(worker: &Worker, exchange: &mut Exchange, head: &mut Parts) -> Resul
     Ok(())
 }
 
-fn find_service<'a>(worker: &'a Worker, exchange: &mut Exchange) -> Result<&'a Cluster, Refusal> {
+fn find_service(worker: &Worker, exchange: &mut Exchange) -> Result<Rc<Cluster>, Refusal> {
     if exchange.direction() == Direction::Inbound
         && let Some(cluster) = &worker.fronted
     {
         exchange.destination.clone_from(&worker.config.service);
         exchange.destination_version.clone_from(&worker.config.version);
         exchange.route = worker.config.routes.find(exchange.path.path());
-        return Ok(cluster);
+        return Ok(Rc::clone(cluster));
     }
     let found = worker.destinations.find(&exchange.host);
     let (service, cluster) = found.ok_or_else(|| Refusal::unknown_service(exchange.direction(), &exchange.host))?;
     exchange.destination = Some(service.clone());
-    Ok(cluster)
+    Ok(Rc::clone(cluster))
 }
 
 /// Asks the enforcer. On the way out it only refuses what would be refused anyway, and takes no token.

@@ -91,7 +91,7 @@ impl Proxy {
         let metrics = ProxyMetrics { workers: counters, reporting, following, enforcer };
         let control = Control { config, metrics, admin: listeners.admin, workers_ended, drain };
         let control = thread::Builder::new().name("control".to_owned()).spawn(move || control.run(shutdown))?;
-        tracing::info!(addresses = ?listeners.addresses, "listening");
+        log(&listeners.addresses);
         Ok(Self { addresses: listeners.addresses, control })
     }
 
@@ -214,6 +214,13 @@ impl Listeners {
         let each = self.by_direction.iter_mut();
         each.filter_map(|(direction, listeners)| Some((*direction, listeners.pop()?))).collect()
     }
+}
+
+fn log(addresses: &Addresses) {
+    let Addresses { inbound, outbound, gateway, admin } = *addresses;
+    let [inbound, outbound, gateway, admin] =
+        [inbound, outbound, gateway, admin].map(|address| address.map(tracing::field::display));
+    tracing::info!(inbound, outbound, gateway, admin, "listening");
 }
 
 fn warn_if_insecure(config: &ProxyConfig) {

@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     pub(crate) wanted: WantedHeaders,
     /// The fronted service.
-    pub(crate) fronted: Option<Cluster>,
+    pub(crate) fronted: Option<Rc<Cluster>>,
     pub(crate) destinations: Destinations,
     source: Option<HeaderValue>,
     source_version: Option<HeaderValue>,
@@ -88,7 +88,7 @@ impl Assignment {
 impl Worker {
     fn new(assignment: Assignment) -> Self {
         let Assignment { config, enforcer, counters, recorder, .. } = assignment;
-        let cluster = |upstreams: &[_]| Cluster::new(upstreams, &counters);
+        let cluster = |upstreams: &[_]| Rc::new(Cluster::new(upstreams, &counters));
         let header = |text: &str| HeaderValue::from_str(text).ok();
         Self {
             wanted: WantedHeaders::new(&config.headers),
@@ -141,6 +141,6 @@ async fn prune_regularly(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(PRUNE_INTERVAL).await;
         worker.destinations.prune();
-        worker.fronted.iter().for_each(Cluster::prune);
+        worker.fronted.iter().for_each(|cluster| cluster.prune());
     }
 }

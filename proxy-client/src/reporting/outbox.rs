@@ -55,6 +55,7 @@ pub struct OutboxState {
 struct Inner {
     waiting: VecDeque<Encoded>,
     in_flight: VecDeque<(u64, Encoded)>,
+    in_flight_bytes: usize,
     /// Number of the batch that was sent last.
     sequence: u64,
     rows: u64,
@@ -92,10 +93,13 @@ impl Outbox {
     /// The next batch to send, with its number; none when there is none or enough are in flight.
     pub(super) fn take(&self) -> Option<v1::Batch> {
         let mut inner = self.inner.lock();
-        if inner.in_flight.len() >= IN_FLIGHT_MAX {
+        // Half of the room stays for what waits: otherwise the newest rows would be the only ones left to drop.
+        let is_window_full = inner.in_flight.len() >= IN_FLIGHT_MAX || inner.in_flight_bytes >= self.bytes_max / 2;
+        if is_window_full {
             return None;
         }
         let encoded = inner.waiting.pop_front()?;
+        inner.in_flight_bytes += encoded.arrow_ipc.len();
         inner.sequence += 1;
         let sequence = inner.sequence;
         let batch = message(sequence, &encoded);
@@ -116,6 +120,7 @@ impl Outbox {
         let is_done = |number: u64| number <= response.acknowledged_sequence;
         while inner.in_flight.front().is_some_and(|(number, _)| is_done(*number)) {
             let Some((number, encoded)) = inner.in_flight.pop_front() else { break };
+            inner.in_flight_bytes -= encoded.arrow_ipc.len();
             inner.forget(&encoded);
             if response.rejections.iter().any(|rejection| rejection.sequence == number) {
                 inner.losses.rejected += encoded.rows;
@@ -224,6 +229,19 @@ mod tests {
         outbox.acknowledge(&v1::ReportResponse { acknowledged_sequence: 1, rejections: vec![rejection] });
         assert!(outbox.is_empty());
         assert_eq!(outbox.state().losses.rejected, 7);
+    }
+
+    #[test]
+    fn half_of_the_room_is_left_for_what_is_new() {
+        let outbox = Outbox::new(100);
+        (0..4).for_each(|_| outbox.push(batch(1, 25)));
+        assert_eq!(std::iter::from_fn(|| outbox.take()).count(), 2);
+        outbox.push(batch(8, 25));
+        assert_eq!(outbox.state().losses.buffer_full, 1);
+        outbox.acknowledge(&acknowledged(2));
+        assert_eq!(std::iter::from_fn(|| outbox.take()).count(), 2);
+        outbox.acknowledge(&acknowledged(4));
+        assert_eq!(outbox.state().acknowledged_rows, 11, "the newest rows are not the ones that were dropped");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) async fn serve(
         () = drain.cancelled() => return Ok(()),
     };
     let io = TokioIo::new(stream);
-    let service = service_fn(move |request| handle(Rc::clone(&worker), direction, Rc::clone(&peer), request));
+    let service = service_fn(move |request| handle(&worker, direction, &peer, request));
     match protocol {
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();

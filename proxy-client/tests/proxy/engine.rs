@@ -107,10 +107,12 @@ impl Engine {
         }
     }
 
-    /// Waits for this many rows and returns them.
+    /// Waits for this many rows and returns them in the order of their requests; workers report each for itself.
     pub(crate) async fn rows(&self, count: usize) -> Vec<Row> {
         self.wait(|received| received.rows.len() >= count).await;
-        self.received(|received| received.rows.clone())
+        let mut rows = self.received(|received| received.rows.clone());
+        rows.sort_by_key(|row| row["time"].parse::<i64>().unwrap());
+        rows
     }
 
     pub(crate) fn received<T>(&self, read: impl Fn(&Received) -> T) -> T {

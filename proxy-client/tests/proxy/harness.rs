@@ -1,7 +1,8 @@
 //! A proxy in front of a backend, and the engine behind it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tollgate_proxy_client::{Addresses, Proxy, ProxyConfig};
@@ -62,7 +63,9 @@ pub(crate) fn inbound_yaml(backend: impl std::fmt::Display, more: &str) -> Strin
     )
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and nobody else in this process will: every call has a loopback address of its own.
 pub(crate) fn nowhere() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static CALLS: AtomicU8 = AtomicU8::new(1);
+    let ip = [127, 77, 0, CALLS.fetch_add(1, Ordering::SeqCst)];
+    std::net::TcpListener::bind((Ipv4Addr::from(ip), 0)).unwrap().local_addr().unwrap()
 }
