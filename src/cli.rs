@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use tollgate_config::DurationText;
+use tollgate_proxy_client::cli::ProxyArgs;
 
 use crate::output::Format;
 
@@ -44,19 +45,6 @@ pub(crate) struct ServeArgs {
     /// Write the addresses that are listened on to this file, as JSON, once ready
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) ready_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ProxyArgs {
-    /// Configuration file
-    #[arg(short, long, default_value = "proxy.yaml")]
-    pub(crate) config: PathBuf,
-    /// Write the addresses that are listened on to this file, as JSON, once ready
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) ready_file: Option<PathBuf>,
-    /// Stop when standard input closes, so that no proxy outlives the process that started it
-    #[arg(long, hide = true)]
-    pub(crate) until_stdin_closes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -33,9 +33,9 @@ pub(crate) async fn sql(engine: &str, query: &str, media_type: &str) -> anyhow::
 
 async fn send(engine: &str, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
     let authority = authority(engine)?;
-    let stream = TcpStream::connect(authority)
-        .await
-        .with_context(|| format!("no engine at `{engine}`: start one with `tollgate serve` or name it with --engine"))?;
+    let stream = TcpStream::connect(authority).await.with_context(|| {
+        format!("no engine at `{engine}`: start one with `tollgate serve` or name it with --engine")
+    })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // The connection ends with the sender, at the end of this function.
     tokio::spawn(connection);

@@ -144,6 +144,7 @@ impl Settings {
             retention: self.retention.requests.0,
             lease_ttl: self.lease_ttl.0,
             signals_every: self.signals_every.0,
+            ..EngineConfig::default()
         }
     }
 }

@@ -43,8 +43,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let mut screen = Screen::new();
     let policies = policies(args)?;
 
-    let config =
-        EngineConfig { data: args.data.join("engine"), policies: policies.clone(), ..EngineConfig::default() };
+    let config = EngineConfig { data: args.data.join("engine"), policies: policies.clone(), ..EngineConfig::default() };
     let serving = Serving::start(config, &Listen { http: args.http, grpc: args.grpc }).await?;
     let (engine, grpc) = (serving.engine.clone(), serving.grpc);
     let url = format!("http://{}", serving.http);

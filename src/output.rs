@@ -49,7 +49,8 @@ fn column(batches: &[RecordBatch], index: usize) -> anyhow::Result<Column> {
             cells.push(if array.is_null(row) { String::new() } else { formatter.value(row).try_to_string()? });
         }
     }
-    let is_number = batches[0].column(index).data_type().is_numeric() || is_decimal(batches[0].column(index).data_type());
+    let is_number =
+        batches[0].column(index).data_type().is_numeric() || is_decimal(batches[0].column(index).data_type());
     Ok(Column { cells, is_number })
 }
 
@@ -61,7 +62,9 @@ fn layout(names: &[String], columns: &[Column], rows: usize) -> String {
     let widths: Vec<usize> = names
         .iter()
         .zip(columns)
-        .map(|(name, column)| column.cells.iter().map(|cell| cell.chars().count()).fold(name.chars().count(), usize::max))
+        .map(|(name, column)| {
+            column.cells.iter().map(|cell| cell.chars().count()).fold(name.chars().count(), usize::max)
+        })
         .collect();
     let mut text = String::new();
     let line = |cells: &mut dyn Iterator<Item = (&str, bool)>, text: &mut String| {
@@ -88,7 +91,8 @@ mod tests {
 
     #[test]
     fn numbers_align_right_and_text_left() {
-        let column = |cells: &[&str], is_number| Column { cells: cells.iter().map(|c| (*c).to_owned()).collect(), is_number };
+        let column =
+            |cells: &[&str], is_number| Column { cells: cells.iter().map(|c| (*c).to_owned()).collect(), is_number };
         let names = ["source".to_owned(), "n".to_owned()];
         let text = layout(&names, &[column(&["shop/storefront", ""], false), column(&["7", "1200"], true)], 2);
         assert_eq!(

@@ -35,7 +35,12 @@ fn print_text(dir: &Path, checked: &Result<tollgate_engine::PolicyReport, Diagno
             for warning in &report.warnings.0 {
                 println!("{warning}");
             }
-            println!("{}: {} policies, {}", dir.display(), report.policies.len(), count(report.warnings.0.len(), "warning"));
+            println!(
+                "{}: {} policies, {}",
+                dir.display(),
+                report.policies.len(),
+                count(report.warnings.0.len(), "warning")
+            );
         }
         Err(diagnostics) => println!("{diagnostics}"),
     }

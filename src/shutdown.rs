@@ -1,6 +1,5 @@
 //! When a long-running command has to end.
 
-use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +23,4 @@ pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(token)
-}
-
-/// Done when standard input is closed by whoever started the process.
-pub(crate) async fn stdin_closed() {
-    let mut stdin = tokio::io::stdin();
-    let mut ignored = [0; 64];
-    while matches!(stdin.read(&mut ignored).await, Ok(read) if read > 0) {}
 }

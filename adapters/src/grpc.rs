@@ -33,8 +33,7 @@ pub async fn serve(
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let decisions = v1::decisions_server::DecisionsServer::new(decisions::Decisions::new(engine.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let authorization =
-        v1::authorization_server::AuthorizationServer::new(authorization::Authorization::new(engine));
+    let authorization = v1::authorization_server::AuthorizationServer::new(authorization::Authorization::new(engine));
 
     Server::builder()
         .tcp_nodelay(true)

@@ -16,7 +16,6 @@ mod sql;
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
@@ -74,11 +73,17 @@ async fn index() -> &'static str {
 async fn metrics(State(served): State<Served>) -> axum::response::Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &served.registry) {
-        Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(()) => {
+            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
         Err(error) => problem::internal(&error.to_string()).into_response(),
     }
 }
 
-async fn snapshot(State(served): State<Served>) -> Json<serde_json::Value> {
-    Json(served.engine.snapshot_json())
+async fn snapshot(State(served): State<Served>) -> axum::response::Response {
+    json(&served.engine.snapshot_json()).into_response()
+}
+
+fn json(value: &serde_json::Value) -> impl IntoResponse + use<> {
+    ([(CONTENT_TYPE, "application/json")], value.to_string())
 }

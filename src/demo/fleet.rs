@@ -120,7 +120,8 @@ impl Fleet {
         for member in self.members.iter_mut().rev() {
             drop(member.process.stdin.take());
             let ended = tokio::time::timeout(STOP_TIMEOUT, member.process.wait()).await;
-            let status = ended.with_context(|| format!("the proxy of shop/{} does not stop", member.service.name()))??;
+            let status =
+                ended.with_context(|| format!("the proxy of shop/{} does not stop", member.service.name()))??;
             ensure!(status.success(), "the proxy of shop/{} ended with {status}", member.service.name());
         }
         self.stop.cancel();

@@ -25,7 +25,13 @@ impl Client {
     }
 
     /// Sends one request, reads the whole answer and returns its status.
-    pub(super) async fn send(&self, method: Method, host: &str, path: &str, headers: HeaderMap) -> anyhow::Result<StatusCode> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        host: &str,
+        path: &str,
+        headers: HeaderMap,
+    ) -> anyhow::Result<StatusCode> {
         let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::new()))?;
         *request.headers_mut() = headers;
         request.headers_mut().insert(hyper::header::HOST, host.parse()?);

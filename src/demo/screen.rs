@@ -18,7 +18,12 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new() -> Self {
         let is_terminal = io::stdout().is_terminal();
-        Self { is_terminal, has_color: is_terminal && std::env::var_os("NO_COLOR").is_none(), drawn: 0, printed_at: None }
+        Self {
+            is_terminal,
+            has_color: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+            drawn: 0,
+            printed_at: None,
+        }
     }
 
     /// A line that says what works.

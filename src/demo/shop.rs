@@ -68,7 +68,12 @@ impl Service {
 }
 
 /// Serves one service until `stop`. Calls to the next one go through the proxy at `outbound`.
-pub(super) async fn serve(service: Service, listener: TcpListener, outbound: Option<SocketAddr>, stop: CancellationToken) {
+pub(super) async fn serve(
+    service: Service,
+    listener: TcpListener,
+    outbound: Option<SocketAddr>,
+    stop: CancellationToken,
+) {
     let next = outbound.map(|address| Arc::new(Client::new(address)));
     loop {
         let accepted = tokio::select! {
@@ -81,8 +86,9 @@ pub(super) async fn serve(service: Service, listener: TcpListener, outbound: Opt
         let stop = stop.clone();
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(service, next.clone(), request));
-            let connection =
-                hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), answer);
             // A caller that goes away is its own affair.
             tokio::select! {
                 _ = connection => {}
@@ -127,5 +133,8 @@ fn call(service: Service, request: &Request<Incoming>) -> Option<(Method, &'stat
 /// The headers that a service carries on, so that one trace shows the whole call.
 fn carried(headers: &HeaderMap) -> HeaderMap {
     let names = ["traceparent", "tracestate", "x-request-id"];
-    names.iter().filter_map(|name| Some((hyper::header::HeaderName::from_static(name), headers.get(*name)?.clone()))).collect()
+    names
+        .iter()
+        .filter_map(|name| Some((hyper::header::HeaderName::from_static(name), headers.get(*name)?.clone())))
+        .collect()
 }

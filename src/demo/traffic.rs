@@ -19,7 +19,8 @@ use crate::output;
 const LIVE: &str = "\
     SELECT coalesce(source, '(anonymous)') AS caller, destination AS called, \
       round(count(*) / 10.0, 1) AS \"req/s\", \
-      round(100.0 * count(*) FILTER (WHERE status < 500) / count(*), 1) AS \"success %\", \
+      round(100.0 * count(*) FILTER (WHERE decision = 'allow' AND status < 500) \
+        / nullif(count(*) FILTER (WHERE decision = 'allow'), 0), 1) AS \"success %\", \
       round(approx_percentile_cont(duration_us, 0.5) FILTER (WHERE decision = 'allow') / 1000.0, 1) AS \"p50 ms\", \
       round(approx_percentile_cont(duration_us, 0.99) FILTER (WHERE decision = 'allow') / 1000.0, 1) AS \"p99 ms\", \
       count(*) FILTER (WHERE decision = 'allow') AS allowed, \
@@ -31,7 +32,8 @@ const LIVE: &str = "\
 /// The same from the beginning, for the summary.
 const TOTAL: &str = "\
     SELECT coalesce(source, '(anonymous)') AS caller, destination AS called, count(*) AS requests, \
-      round(100.0 * count(*) FILTER (WHERE status < 500) / count(*), 1) AS \"success %\", \
+      round(100.0 * count(*) FILTER (WHERE decision = 'allow' AND status < 500) \
+        / nullif(count(*) FILTER (WHERE decision = 'allow'), 0), 1) AS \"success %\", \
       round(approx_percentile_cont(duration_us, 0.5) FILTER (WHERE decision = 'allow') / 1000.0, 1) AS \"p50 ms\", \
       round(approx_percentile_cont(duration_us, 0.99) FILTER (WHERE decision = 'allow') / 1000.0, 1) AS \"p99 ms\", \
       count(*) FILTER (WHERE decision = 'allow') AS allowed, \

@@ -22,9 +22,32 @@ End a query with `;`. `\\d` lists the tables, `\\d TABLE` the columns of one, `\
 Keys: Tab completes, Up and Down walk the history, Ctrl-R searches it.";
 
 const KEYWORDS: &[&str] = &[
-    "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "HAVING", "DESC", "COUNT(*)", "AVG(", "SUM(", "MIN(",
-    "MAX(", "approx_percentile_cont(", "date_bin(", "now()", "INTERVAL", "DISTINCT", "BETWEEN", "IS NULL", "IS NOT NULL",
-    "array_has(", "encode(", "DESCRIBE", "SHOW TABLES", "EXPLAIN ANALYZE",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "LIMIT",
+    "HAVING",
+    "DESC",
+    "COUNT(*)",
+    "AVG(",
+    "SUM(",
+    "MIN(",
+    "MAX(",
+    "approx_percentile_cont(",
+    "date_bin(",
+    "now()",
+    "INTERVAL",
+    "DISTINCT",
+    "BETWEEN",
+    "IS NULL",
+    "IS NOT NULL",
+    "array_has(",
+    "encode(",
+    "DESCRIBE",
+    "SHOW TABLES",
+    "EXPLAIN ANALYZE",
 ];
 
 /// Reads queries until the user leaves. An error of one query is printed, and the shell goes on.
@@ -70,7 +93,9 @@ fn answer(runtime: &Runtime, engine: &str, query: &str, format: Format) {
 /// The SQL for a backslash command, and everything else as it is.
 fn expand(query: &str) -> Cow<'_, str> {
     match query.strip_prefix("\\d").map(str::trim) {
-        Some("") => "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name".into(),
+        Some("") => {
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name".into()
+        }
         Some(table) => format!("DESCRIBE {table}").into(),
         None => query.into(),
     }

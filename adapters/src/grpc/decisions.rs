@@ -19,7 +19,10 @@ impl Decisions {
 impl v1::decisions_server::Decisions for Decisions {
     type WatchStream = BoxStream<'static, Result<v1::Snapshot, Status>>;
 
-    async fn watch(&self, request: Request<Streaming<v1::WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<Streaming<v1::WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let mut inbound = request.into_inner();
         let hello = super::first(&mut inbound).await?;
         let session = self.engine.watch(&hello).map_err(|error| super::refused(&error))?;

@@ -39,7 +39,7 @@ impl v1::telemetry_server::Telemetry for Telemetry {
 /// Reads messages until there is something to answer. One message at a time: what the engine cannot take yet stays in the
 /// connection's flow-control window, which is the bound.
 async fn answer(
-    (mut inbound, mut session): (Streaming<v1::ReportRequest>, ReportSession),
+    (mut inbound, session): (Streaming<v1::ReportRequest>, ReportSession),
 ) -> Result<Option<(v1::ReportResponse, (Streaming<v1::ReportRequest>, ReportSession))>, Status> {
     loop {
         let request = tokio::select! {

@@ -146,7 +146,9 @@ mod tests {
             let bytes = encode(Format::Json, &vec![batch(); count]);
             let rows: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(rows.len(), count);
-            assert!(rows.iter().all(|row| row["source"] == "shop/x" && row["user"].is_null() && row["policies"][1] == "b"));
+            assert!(
+                rows.iter().all(|row| row["source"] == "shop/x" && row["user"].is_null() && row["policies"][1] == "b")
+            );
         }
     }
 

@@ -32,8 +32,13 @@ fn accepted(headers: &HeaderMap) -> Option<Format> {
 pub(super) async fn query(State(served): State<Served>, headers: HeaderMap, sql: String) -> Response {
     let Some(format) = accepted(&headers) else {
         let formats = Format::ALL.map(Format::media_type).join(", ");
-        return Problem::new(StatusCode::NOT_ACCEPTABLE, "accept", "no such format", format!("choose one of {formats}"))
-            .into_response();
+        return Problem::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "accept",
+            "no such format",
+            format!("choose one of {formats}"),
+        )
+        .into_response();
     };
     match rows(&served, &sql, format).await {
         Ok(body) => ([(CONTENT_TYPE, format.media_type())], body).into_response(),

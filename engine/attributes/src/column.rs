@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int16Builder, Int64Builder, ListBuilder, MapBuilder, MapFieldNames,
-    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int16Builder, Int64Builder, ListBuilder, MapBuilder,
+    MapFieldNames, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, TimeUnit};
 
@@ -235,8 +235,7 @@ impl Column for Labels {
     type Builder = MapBuilder<StringBuilder, StringBuilder>;
 
     fn builder(rows: usize) -> Self::Builder {
-        let names =
-            MapFieldNames { entry: "entries".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
+        let names = MapFieldNames { entry: "entries".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
         MapBuilder::with_capacity(Some(names), StringBuilder::new(), StringBuilder::new(), rows)
     }
 

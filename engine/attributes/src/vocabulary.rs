@@ -26,6 +26,21 @@ pub struct Attribute {
     pub doc: &'static str,
 }
 
+/// The Rust type of a kind's values, spelt out because [`Row`] is public and the kinds' own types are not.
+macro_rules! value {
+    (Time, $a:lifetime) => { i64 };
+    (Int, $a:lifetime) => { i64 };
+    (Count, $a:lifetime) => { Option<i64> };
+    (Code, $a:lifetime) => { Option<i16> };
+    (Flag, $a:lifetime) => { bool };
+    (Name, $a:lifetime) => { &$a str };
+    (Text, $a:lifetime) => { &$a str };
+    (TraceId, $a:lifetime) => { Option<[u8; 16]> };
+    (SpanId, $a:lifetime) => { Option<[u8; 8]> };
+    (Ids, $a:lifetime) => { &$a [Arc<str>] };
+    (Labels, $a:lifetime) => { &$a [(Arc<str>, String)] };
+}
+
 macro_rules! vocabulary {
     ($( $name:ident : $kind:ident, $cedar:literal, $otel:literal, $mixer:literal, $envoy:literal, $doc:literal; )*) => {
         /// Every attribute, in the order of the columns of `requests`.
@@ -42,7 +57,7 @@ macro_rules! vocabulary {
         /// One request, borrowed from whoever saw it. An empty text or list, and `None`, become null.
         #[derive(Debug, Clone, Copy, Default)]
         pub struct Row<'a> {
-            $(#[doc = $doc] pub $name: <column::$kind as Column>::Value<'a>,)*
+            $(#[doc = $doc] pub $name: value!($kind, 'a),)*
         }
 
         /// One Arrow builder for each attribute.
@@ -115,9 +130,9 @@ vocabulary! {
 }
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let fields = ATTRIBUTES.iter().map(|attribute| {
-        Field::new(attribute.name, attribute.kind.data_type(), attribute.kind.is_nullable())
-    });
+    let fields = ATTRIBUTES
+        .iter()
+        .map(|attribute| Field::new(attribute.name, attribute.kind.data_type(), attribute.kind.is_nullable()));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 });
 
