@@ -20,8 +20,10 @@ fn cargo(args: &[&str]) -> String {
 #[test]
 fn the_proxy_links_neither_datafusion_nor_the_engine() {
     let proxy = links("tollgate-proxy-client");
-    let heavy: Vec<_> =
-        proxy.iter().filter(|name| name.starts_with("datafusion") || *name == "tollgate-engine" || *name == "tollgate-adapters").collect();
+    let heavy: Vec<_> = proxy
+        .iter()
+        .filter(|name| name.starts_with("datafusion") || *name == "tollgate-engine" || *name == "tollgate-adapters")
+        .collect();
     assert!(heavy.is_empty(), "tollgate-proxy links {heavy:?}");
     assert!(proxy.contains("tollgate-policies"), "the check looks at the wrong package");
 }

@@ -1,8 +1,8 @@
 //! The engine: takes in what reporters saw, answers SQL about it, computes signals, and pushes what is to be enforced.
 //!
-//! In reading order: [`admission`] turns bytes into rows, [`hot`] keeps them, [`sql`] answers over them; [`signals`] and
-//! [`book`] make policies and their inputs, [`watcher`] notices changes, [`leases`] and [`fleet`] divide limits,
-//! [`published`] is the newest of all that, [`session`] carries it to reporters and [`check`] applies it here. [`engine`]
+//! In reading order: `admission` turns bytes into rows, `hot` keeps them, `sql` answers over them; `signals` and
+//! `book` make policies and their inputs, `watcher` notices changes, `leases` and `fleet` divide limits,
+//! `published` is the newest of all that, `session` carries it to reporters and `check` applies it here. `engine`
 //! puts the parts together.
 
 mod admission;

@@ -24,7 +24,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
     let (started, cpu) = (Instant::now(), figures::cpu(engine.pid()));
     let own = figures::cpu(std::process::id());
-    let reporters = batches.into_iter().enumerate().map(|(n, batch)| tokio::spawn(report(engine.grpc.to_string(), n, batch)));
+    let reporters =
+        batches.into_iter().enumerate().map(|(n, batch)| tokio::spawn(report(engine.grpc.to_string(), n, batch)));
     for reporter in reporters.collect::<Vec<_>>() {
         reporter.await??;
     }

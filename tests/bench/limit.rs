@@ -26,7 +26,8 @@ pub(crate) async fn run() {
 }
 
 async fn round() -> Duration {
-    let shaping = format!("@id(\"shared\") @limit(\"{LIMIT}/s\") @burst(\"4\") permit (principal, action, resource);\n");
+    let shaping =
+        format!("@id(\"shared\") @limit(\"{LIMIT}/s\") @burst(\"4\") permit (principal, action, resource);\n");
     let workspace = Workspace::new(&[("access/all.cedar", PERMIT), ("shaping/shared.cedar", &shaping)]);
     let engine = Engine::start(&workspace).await;
     let backend = Backend::start().await;

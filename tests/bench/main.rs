@@ -1,8 +1,11 @@
 //! Measures the loop beside its peers. `make bench`, or `make bench ARGS="policy-edit proxy"`; method and figures are in README.md.
 
-#[path = "../e2e/harness.rs"]
-#[expect(dead_code, reason = "the harness is shared with the end-to-end tests, and a benchmark needs only some of it")]
-mod harness;
+#[path = "../e2e"]
+mod e2e {
+    //! What the benchmarks share with the end-to-end tests.
+    #[expect(dead_code, unused_imports, reason = "a benchmark needs only some of it")]
+    pub(crate) mod harness;
+}
 
 mod figures;
 mod first_answer;
@@ -10,6 +13,8 @@ mod ingest;
 mod limit;
 mod policy_edit;
 mod proxy;
+
+use e2e::harness;
 
 fn main() -> anyhow::Result<()> {
     // cargo passes `--bench`; what remains names benchmarks.

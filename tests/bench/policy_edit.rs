@@ -17,7 +17,8 @@ pub(crate) async fn run() {
     let backend = Backend::start().await;
     let mut proxies = Vec::new();
     for n in 0..PROXIES {
-        let proxy = Proxy::in_front_of(&workspace, &engine, &format!("catalog-{n}"), "shop/catalog", backend.address).await;
+        let proxy =
+            Proxy::in_front_of(&workspace, &engine, &format!("catalog-{n}"), "shop/catalog", backend.address).await;
         proxies.push(proxy);
     }
     engine.wait_enforced(PROXIES).await;

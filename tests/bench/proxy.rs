@@ -36,7 +36,11 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let workspace = Workspace::new(&[]);
     tollgate_policies::Sources::starter().write(&workspace.policies())?;
     let origin = free_port();
-    let _origin = nginx(&workspace.path("origin"), &format!("server {{ listen {origin}; location / {{ return 200 \"hello\\n\"; }} }}"), 1)?;
+    let _origin = nginx(
+        &workspace.path("origin"),
+        &format!("server {{ listen {origin}; location / {{ return 200 \"hello\\n\"; }} }}"),
+        1,
+    )?;
 
     let nginx_address = free_port();
     let nginx_config = format!(
@@ -107,7 +111,11 @@ fn nginx(dir: &Path, server: &str, core: usize) -> anyhow::Result<Killed> {
              fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n{server}\n}}\n"
         ),
     )?;
-    let child = Command::new("taskset").args(["-c", &core.to_string(), "nginx", "-c"]).arg(&config).stderr(Stdio::null()).spawn();
+    let child = Command::new("taskset")
+        .args(["-c", &core.to_string(), "nginx", "-c"])
+        .arg(&config)
+        .stderr(Stdio::null())
+        .spawn();
     Ok(Killed(child.context("`nginx` is missing: tests/setup.sh installs it")?))
 }
 
@@ -127,7 +135,8 @@ fn envoy(dir: &Path, listen: SocketAddr, origin: SocketAddr) -> anyhow::Result<K
 }
 
 fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
-    let status = Command::new("taskset").args(["-apc", &core.to_string(), &pid.to_string()]).stdout(Stdio::null()).status()?;
+    let status =
+        Command::new("taskset").args(["-apc", &core.to_string(), &pid.to_string()]).stdout(Stdio::null()).status()?;
     anyhow::ensure!(status.success(), "cannot pin process {pid}");
     Ok(())
 }

@@ -52,7 +52,10 @@ async fn policy_check_finds_every_problem_and_its_place() {
     }
     assert!(out.contains("requests"), "suggests the table:\n{out}");
 
-    workspace.write_policy("signals/service.sql", "-- entity: Service\nSELECT destination, count(*) AS p99_ms FROM requests GROUP BY 1\n");
+    workspace.write_policy(
+        "signals/service.sql",
+        "-- entity: Service\nSELECT destination, count(*) AS p99_ms FROM requests GROUP BY 1\n",
+    );
     let (_, out, _) = run(&["policy", "check", &dir, "-o", "json"]).await;
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["ok"], false);
@@ -108,7 +111,8 @@ async fn a_port_in_use_is_one_line_and_exit_code_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let file = workspace.path("tollgate.yaml");
-    fs::write(&file, format!("policies: {}\nlisten: {{ http: 127.0.0.1:{port} }}\n", workspace.policies().display())).unwrap();
+    fs::write(&file, format!("policies: {}\nlisten: {{ http: 127.0.0.1:{port} }}\n", workspace.policies().display()))
+        .unwrap();
     let (code, _, error) = run(&["serve", "-c", &file.display().to_string()]).await;
     assert_eq!(code, Some(1));
     assert_eq!(error.trim_end(), format!("tollgate: port {port} for HTTP is in use"));

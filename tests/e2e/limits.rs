@@ -33,7 +33,11 @@ async fn over_a_limit_is_429_and_says_when_to_come_back() {
     assert_eq!(client.get_as("shop/b", "/").await.status, 200);
 
     let row = eventually("the refusal is in SQL", || async {
-        engine.sql("SELECT source, reason, policies, status FROM requests WHERE decision = 'limit'").await.into_iter().next()
+        engine
+            .sql("SELECT source, reason, policies, status FROM requests WHERE decision = 'limit'")
+            .await
+            .into_iter()
+            .next()
     })
     .await;
     assert_eq!(row, serde_json::json!({ "source": "shop/a", "reason": "rate", "policies": ["few"], "status": 429 }));
@@ -105,7 +109,8 @@ async fn the_engine_decides_for_whoever_cannot() {
     let access = "@id(\"inside\") permit (principal in Namespace::\"shop\", action, resource) when { context.path like \"/open/*\" };\n";
     let workspace = Workspace::new(&[("access/a.cedar", access), ("shaping/few.cedar", shaping)]);
     let engine = Engine::start(&workspace).await;
-    let mut check = v1::authorization_client::AuthorizationClient::connect(format!("http://{}", engine.grpc)).await.unwrap();
+    let mut check =
+        v1::authorization_client::AuthorizationClient::connect(format!("http://{}", engine.grpc)).await.unwrap();
     let request = |source: &str, destination: &str| v1::CheckRequest {
         source: source.to_owned(),
         destination: destination.to_owned(),

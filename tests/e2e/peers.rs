@@ -36,13 +36,16 @@ async fn curl_and_nghttp_reach_a_service_over_both_versions_of_http() {
     let answer = blocking(move || run("curl", &["-sS", "-i", "--http1.1", "--data", "hello", &one])).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
     let prior = url.clone();
-    let answer = blocking(move || run("curl", &["-sS", "-i", "--http2-prior-knowledge", "--data", "hello", &prior])).await;
+    let answer =
+        blocking(move || run("curl", &["-sS", "-i", "--http2-prior-knowledge", "--data", "hello", &prior])).await;
     assert!(answer.starts_with("HTTP/2 200") && answer.ends_with("hello"), "{answer}");
     let answer = blocking(move || run("nghttp", &["-v", "--no-dep", &url])).await;
     assert!(answer.contains(":status: 200"), "{answer}");
 
     until("three rows are kept", || async { engine.number("SELECT count(*) FROM requests").await == 3 }).await;
-    let protocols = engine.sql("SELECT protocol, count(*) AS n, sum(request_bytes) AS bytes FROM requests GROUP BY 1 ORDER BY 1").await;
+    let protocols = engine
+        .sql("SELECT protocol, count(*) AS n, sum(request_bytes) AS bytes FROM requests GROUP BY 1 ORDER BY 1")
+        .await;
     assert_eq!(
         protocols,
         serde_json::json!([{ "protocol": "http/1.1", "n": 1, "bytes": 5 }, { "protocol": "http/2", "n": 2, "bytes": 5 }])
@@ -121,7 +124,8 @@ async fn prometheus_scrapes_engine_and_proxy() {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn();
-    let _prometheus = prometheus.unwrap_or_else(|error| panic!("`prometheus`: {error}; install the peers with tests/setup.sh"));
+    let _prometheus =
+        prometheus.unwrap_or_else(|error| panic!("`prometheus`: {error}; install the peers with tests/setup.sh"));
     until("prometheus listens", || async { tokio::net::TcpStream::connect(address).await.is_ok() }).await;
 
     let value = async |query: &str| {
@@ -129,6 +133,8 @@ async fn prometheus_scrapes_engine_and_proxy() {
         answer["data"]["result"][0]["value"][1].as_str().and_then(|value| value.parse::<f64>().ok())
     };
     until("both targets are up", || async { value("sum(up)").await == Some(2.0) }).await;
-    until("the engine counts its rows", || async { value("sum(tollgate_rows_admitted_total)").await == Some(5.0) }).await;
-    until("the proxy counts its requests", || async { value("sum(tollgate_proxy_requests_total)").await == Some(5.0) }).await;
+    until("the engine counts its rows", || async { value("sum(tollgate_rows_admitted_total)").await == Some(5.0) })
+        .await;
+    until("the proxy counts its requests", || async { value("sum(tollgate_proxy_requests_total)").await == Some(5.0) })
+        .await;
 }

@@ -39,7 +39,9 @@ async fn edits_under_load_fail_no_request() {
     for edit in 1..=10 {
         let before = engine.number("SELECT acknowledged_version FROM reporters").await;
         let served = answered.load(Ordering::Relaxed);
-        let text = format!("{PERMIT}@id(\"edit-{edit}\") forbid (principal, action, resource == Service::\"shop/none-{edit}\");\n");
+        let text = format!(
+            "{PERMIT}@id(\"edit-{edit}\") forbid (principal, action, resource == Service::\"shop/none-{edit}\");\n"
+        );
         workspace.write_policy("access/all.cedar", &text);
         until("the edit is enforced", || async {
             let query = format!("SELECT count(*) FROM policies WHERE id = 'edit-{edit}'");
@@ -54,7 +56,8 @@ async fn edits_under_load_fail_no_request() {
         caller.await.unwrap();
     }
     let answered = answered.load(Ordering::Relaxed) as i64;
-    until("every request has its row", || async { engine.number("SELECT count(*) FROM requests").await == answered }).await;
+    until("every request has its row", || async { engine.number("SELECT count(*) FROM requests").await == answered })
+        .await;
     assert_eq!(engine.number("SELECT count(*) FROM requests WHERE decision <> 'allow'").await, 0);
 }
 
@@ -66,8 +69,12 @@ async fn a_bad_edit_is_refused_whole_and_the_last_good_one_stays() {
 
     // Two problems in two files; a third, good file would deny everything, and must not take effect either.
     workspace.write_policy("access/deny.cedar", "@id(\"none\") forbid (principal, action, resource);\n");
-    workspace.write_policy("shaping/limits.cedar", "@id(\"x\") @limt(\"5/s\")\npermit (principal, action, resource);\n");
-    workspace.write_policy("access/all.cedar", "@id(\"all\")\npermit (principal, action, resource) when { context.pth == \"/\" };\n");
+    workspace
+        .write_policy("shaping/limits.cedar", "@id(\"x\") @limt(\"5/s\")\npermit (principal, action, resource);\n");
+    workspace.write_policy(
+        "access/all.cedar",
+        "@id(\"all\")\npermit (principal, action, resource) when { context.pth == \"/\" };\n",
+    );
     let ready = eventually("the edit is refused", || async {
         let ready = engine.get("/readyz").await;
         assert_eq!(ready.status, 200);
@@ -87,7 +94,8 @@ async fn a_bad_edit_is_refused_whole_and_the_last_good_one_stays() {
     assert_eq!(client.get_as("shop/a", "/").await.status, 200, "the last good policies are in force");
 
     // Mended: all of it takes effect, the forbid too.
-    workspace.write_policy("shaping/limits.cedar", "@id(\"x\") @limit(\"5/s\")\npermit (principal, action, resource);\n");
+    workspace
+        .write_policy("shaping/limits.cedar", "@id(\"x\") @limit(\"5/s\")\npermit (principal, action, resource);\n");
     workspace.write_policy("access/all.cedar", PERMIT);
     until("the mended edit is enforced", || {
         let mut client = Client::new(proxy.inbound());
@@ -104,10 +112,12 @@ async fn a_vanished_directory_keeps_the_last_good_policies() {
     let workspace = Workspace::new(&[("access/all.cedar", PERMIT)]);
     let (engine, _backend, proxy) = shop(&workspace).await;
     std::fs::rename(workspace.policies(), workspace.path("elsewhere")).unwrap();
-    until("the change is refused", || async { !engine.get("/readyz").await.json()["policies"]["refused"].is_null() }).await;
+    until("the change is refused", || async { !engine.get("/readyz").await.json()["policies"]["refused"].is_null() })
+        .await;
     assert_eq!(Client::new(proxy.inbound()).get_as("shop/a", "/").await.status, 200);
     std::fs::rename(workspace.path("elsewhere"), workspace.policies()).unwrap();
-    until("it is accepted again", || async { engine.get("/readyz").await.json()["policies"]["refused"].is_null() }).await;
+    until("it is accepted again", || async { engine.get("/readyz").await.json()["policies"]["refused"].is_null() })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +128,10 @@ async fn shadow_and_observe_record_and_refuse_nothing() {
     let mut client = Client::new(proxy.inbound());
     let answer = client.send("GET", "/", &[("user-agent", "curl/8.5")], b"").await.unwrap();
     assert_eq!(answer.status, 200);
-    let row = eventually("the row is kept", || async { engine.sql("SELECT decision, shadow FROM requests").await.into_iter().next() }).await;
+    let row = eventually("the row is kept", || async {
+        engine.sql("SELECT decision, shadow FROM requests").await.into_iter().next()
+    })
+    .await;
     assert_eq!(row, serde_json::json!({ "decision": "allow", "shadow": ["no-curl"] }));
     engine.stop().await;
 
@@ -128,13 +141,19 @@ async fn shadow_and_observe_record_and_refuse_nothing() {
     let proxy = Proxy::in_front_of(&empty, &engine, "catalog-1", "shop/catalog", backend.address).await;
     engine.wait_enforced(1).await;
     assert_eq!(Client::new(proxy.inbound()).get_as("shop/a", "/").await.status, 200);
-    let row = eventually("the row is kept", || async { engine.sql("SELECT decision, reason, shadow FROM requests").await.into_iter().next() }).await;
+    let row = eventually("the row is kept", || async {
+        engine.sql("SELECT decision, reason, shadow FROM requests").await.into_iter().next()
+    })
+    .await;
     assert_eq!(row, serde_json::json!({ "decision": "allow", "reason": "observed", "shadow": ["no_permit"] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callers_name_is_believed_only_where_it_is_configured() {
-    let workspace = Workspace::new(&[("access/shop.cedar", "@id(\"shop\") permit (principal in Namespace::\"shop\", action, resource);")]);
+    let workspace = Workspace::new(&[(
+        "access/shop.cedar",
+        "@id(\"shop\") permit (principal in Namespace::\"shop\", action, resource);",
+    )]);
     let (engine, backend, believing) = shop(&workspace).await;
     let strict = Proxy::start(
         &workspace,

@@ -24,7 +24,8 @@ async fn without_the_engine_the_proxy_goes_on_and_keeps_its_rows() {
     }
 
     let engine = Engine::start_at(&workspace, grpc, "").await;
-    until("the rows of the outage arrive", || async { engine.number("SELECT count(*) FROM requests").await == 400 }).await;
+    until("the rows of the outage arrive", || async { engine.number("SELECT count(*) FROM requests").await == 400 })
+        .await;
     engine.wait_enforced(1).await;
     let again = engine.number("SELECT acknowledged_version FROM reporters").await;
     assert!(again > snapshot, "versions go on rising over a restart: {snapshot}, then {again}");
@@ -81,7 +82,8 @@ async fn rows_beyond_the_bound_are_dropped_and_the_loss_is_reported() {
 async fn a_bad_batch_is_rejected_and_the_stream_lives_on() {
     let workspace = Workspace::new(&[("access/all.cedar", PERMIT)]);
     let engine = Engine::start(&workspace).await;
-    let mut telemetry = v1::telemetry_client::TelemetryClient::connect(format!("http://{}", engine.grpc)).await.unwrap();
+    let mut telemetry =
+        v1::telemetry_client::TelemetryClient::connect(format!("http://{}", engine.grpc)).await.unwrap();
 
     let hello = v1::ReportHello { reporter: "fuzzer".into(), epoch: 1, agent: "test".into() };
     let mut messages = vec![Message::Hello(hello)];
@@ -117,18 +119,23 @@ async fn a_killed_proxy_is_seen_as_gone_and_its_successor_takes_over() {
     assert_eq!(Client::new(proxy.inbound()).get_as("shop/a", "/").await.status, 200);
     until("its row is kept", || async { engine.number("SELECT count(*) FROM requests").await == 1 }).await;
     proxy.kill().await;
-    until("it is seen as gone", || async { engine.number("SELECT count(*) FROM reporters WHERE connected").await == 0 }).await;
+    until("it is seen as gone", || async {
+        engine.number("SELECT count(*) FROM reporters WHERE connected").await == 0
+    })
+    .await;
 
     let proxy = Proxy::in_front_of(&workspace, &engine, "catalog-1", "shop/catalog", backend.address).await;
     engine.wait_enforced(1).await;
     assert_eq!(Client::new(proxy.inbound()).get_as("shop/a", "/").await.status, 200);
-    until("the row of its successor is kept", || async { engine.number("SELECT count(*) FROM requests").await == 2 }).await;
+    until("the row of its successor is kept", || async { engine.number("SELECT count(*) FROM requests").await == 2 })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_sql_is_stopped_and_changes_nothing() {
     let workspace = Workspace::new(&[("access/all.cedar", PERMIT)]);
-    let engine = Engine::start_at(&workspace, "127.0.0.1:0".parse().unwrap(), "query: { timeout: 1s, rows_max: 1000 }\n").await;
+    let engine =
+        Engine::start_at(&workspace, "127.0.0.1:0".parse().unwrap(), "query: { timeout: 1s, rows_max: 1000 }\n").await;
     let check = async |query: &str, expected: &str| {
         let error = engine.try_sql(query).await.expect_err(query);
         assert!(error.contains(expected), "{query}: {error}");
@@ -140,7 +147,11 @@ async fn hostile_sql_is_stopped_and_changes_nothing() {
     check("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", "read only").await;
     check("COPY requests TO '/tmp/tollgate-out.csv'", "read only").await;
     check("SELECT * FROM generate_series(1, 5000)", "rows").await;
-    check("SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value + b.value = 7", "1 s").await;
+    check(
+        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value + b.value = 7",
+        "1 s",
+    )
+    .await;
     assert_eq!(engine.number("SELECT 1").await, 1);
 
     let not_acceptable = eventually("an answer", || async {

@@ -107,7 +107,6 @@ impl Taking {
             agent: concat!("tollgate-engine/", env!("CARGO_PKG_VERSION")).to_owned(),
             services: services.clone(),
             held: self.enforcer.held(),
-            ..v1::WatchHello::default()
         }));
         member.session = Some(WatchSession::open(self.outlet.clone(), &request)?);
         member.services = services;

@@ -14,22 +14,22 @@ use tollgate_engine::{Engine, EngineConfig, QueryError};
 use tollgate_policies::Sources;
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An engine and its directories.
-pub struct Running {
-    pub engine: Engine,
-    pub dir: TempDir,
+pub(crate) struct Running {
+    pub(crate) engine: Engine,
+    pub(crate) dir: TempDir,
 }
 
 impl Running {
     /// An engine with the starter policies.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
     /// The same with another configuration.
-    pub async fn start_with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
+    pub(crate) async fn start_with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Sources::starter().write(&dir.path().join("policies")).unwrap();
         let mut config = config(&dir);
@@ -37,37 +37,37 @@ impl Running {
         Self { engine: Engine::start(config).await.unwrap(), dir }
     }
 
-    pub fn policies(&self) -> PathBuf {
+    pub(crate) fn policies(&self) -> PathBuf {
         self.dir.path().join("policies")
     }
 
-    pub fn write_policy(&self, path: &str, text: &str) {
+    pub(crate) fn write_policy(&self, path: &str, text: &str) {
         std::fs::write(self.policies().join(path), text).unwrap();
     }
 
     /// All rows of a query.
-    pub async fn rows(&self, sql: &str) -> Vec<RecordBatch> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<RecordBatch> {
         self.try_rows(sql).await.unwrap()
     }
 
-    pub async fn try_rows(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    pub(crate) async fn try_rows(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
         self.engine.query(sql).await?.batches.try_collect().await
     }
 
     /// The rows as a table.
-    pub async fn table(&self, sql: &str) -> String {
+    pub(crate) async fn table(&self, sql: &str) -> String {
         arrow::util::pretty::pretty_format_batches(&self.rows(sql).await).unwrap().to_string()
     }
 
     /// The one number that a query gives.
-    pub async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         let rows = self.rows(sql).await;
         let column = arrow::compute::cast(rows[0].column(0), &arrow::datatypes::DataType::Int64).unwrap();
         arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&column).value(0)
     }
 
     /// Reports rows as `reporter`.
-    pub async fn report(&self, reporter: &str, rows: &[Row<'_>]) {
+    pub(crate) async fn report(&self, reporter: &str, rows: &[Row<'_>]) {
         let session = self.engine.report(hello(reporter)).unwrap();
         let sequence = session.acknowledged().acknowledged_sequence + 1;
         let response = session.admit(v1::Batch { sequence, arrow_ipc: encode(rows).into() }).await;
@@ -75,7 +75,7 @@ impl Running {
     }
 }
 
-pub fn config(dir: &TempDir) -> EngineConfig {
+pub(crate) fn config(dir: &TempDir) -> EngineConfig {
     EngineConfig {
         data: dir.path().join("data"),
         policies: dir.path().join("policies"),
@@ -86,7 +86,7 @@ pub fn config(dir: &TempDir) -> EngineConfig {
 }
 
 /// Waits until a condition holds.
-pub async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -95,16 +95,16 @@ pub async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
 }
 
-pub fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
-pub fn hello(reporter: &str) -> v1::ReportHello {
+pub(crate) fn hello(reporter: &str) -> v1::ReportHello {
     v1::ReportHello { reporter: reporter.to_owned(), epoch: 1, agent: "test/1".to_owned() }
 }
 
 /// A request that was allowed just now.
-pub fn request(reporter: &str) -> Row<'_> {
+pub(crate) fn request(reporter: &str) -> Row<'_> {
     Row {
         time: now_us(),
         reporter,
@@ -122,7 +122,7 @@ pub fn request(reporter: &str) -> Row<'_> {
     }
 }
 
-pub fn encode(rows: &[Row<'_>]) -> Vec<u8> {
+pub(crate) fn encode(rows: &[Row<'_>]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchLimits { rows_max: usize::MAX, bytes_max: usize::MAX });
     for row in rows {
         let _ = builder.push(row);

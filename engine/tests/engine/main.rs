@@ -1,4 +1,5 @@
 //! A whole engine, driven through its public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and what they share")]
 
 mod checks;
 mod harness;

@@ -52,7 +52,7 @@ async fn errors_name_the_place_and_what_to_do() {
     {
         check(sql, ReadOnly, "only queries are answered: nothing can be changed with SQL").await;
     }
-    let error = running.try_rows("SELECT\n  FROM FROM").await.unwrap_err();
+    let error = running.try_rows("SELECT (\n  FROM requests").await.unwrap_err();
     assert_eq!((error.kind(), error.position), (QueryErrorKind::Syntax, Some((2, 8))), "{error}");
     let error = running.try_rows("SELECT 1; SELECT 2").await.unwrap_err();
     assert_eq!(error.kind(), QueryErrorKind::Plan, "{error}");

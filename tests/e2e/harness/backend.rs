@@ -46,7 +46,8 @@ impl Backend {
                 let seen = Arc::clone(&remembered);
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&seen), request));
-                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                    let _ =
+                        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });

@@ -116,6 +116,7 @@ impl Engine {
         until("reporters enforce a snapshot", || async { self.number(query).await >= reporters as i64 }).await;
     }
 
+    #[allow(dead_code, reason = "only the benchmarks ask")]
     pub(crate) fn pid(&self) -> u32 {
         self.process.id().unwrap()
     }
@@ -150,7 +151,13 @@ impl Proxy {
     }
 
     /// In front of one service, believing its callers' names.
-    pub(crate) async fn in_front_of(workspace: &Workspace, engine: &Engine, name: &str, service: &str, forward: SocketAddr) -> Self {
+    pub(crate) async fn in_front_of(
+        workspace: &Workspace,
+        engine: &Engine,
+        name: &str,
+        service: &str,
+        forward: SocketAddr,
+    ) -> Self {
         let yaml = format!(
             "name: {name}\nengine: http://{}\nservice: {service}\nidentity: header\nworkers: 1\n\
              inbound: {{ listen: 127.0.0.1:0, forward: {forward} }}\nadmin: {{ listen: 127.0.0.1:0 }}\n\
@@ -168,6 +175,7 @@ impl Proxy {
         self.outbound.expect("the proxy has an outbound listener")
     }
 
+    #[allow(dead_code, reason = "only the benchmarks ask")]
     pub(crate) fn pid(&self) -> u32 {
         self.process.id().unwrap()
     }
@@ -186,7 +194,13 @@ async fn start(workspace: &Workspace, command: &str, config: &Path, name: &str) 
     let _ = fs::remove_file(&ready_file);
     let log = File::options().create(true).append(true).open(workspace.path(&format!("{name}.log"))).unwrap();
     let mut command_line = tollgate(&[command, "--config"]);
-    command_line.arg(config).arg("--ready-file").arg(&ready_file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command_line
+        .arg(config)
+        .arg("--ready-file")
+        .arg(&ready_file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
     let mut process = tokio::process::Command::from(command_line).kill_on_drop(true).spawn().unwrap();
     let ready = eventually(&format!("{name} is ready"), || {
         let ended = process.try_wait().unwrap();
