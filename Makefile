@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/tollgate/target
 CARGO := cargo
 
-.PHONY: demo test setup format lint docs unit e2e generate bench fuzz
+.PHONY: demo test setup format lint docs unit e2e generate bench soak
 
 demo: ## Engine, proxies and a small shop under load: the whole loop on one screen
 	$(CARGO) run --release --locked -- demo $(ARGS)
@@ -35,5 +35,5 @@ bench: setup ## Measures beside peers; figures and method in tests/bench/README.
 	$(CARGO) build --release --locked --workspace
 	tests/bench/run.sh $(ARGS)
 
-fuzz: ## Fuzzes the parsers of outside bytes for a minute each; needs nightly Rust and cargo-fuzz
-	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60; done
+soak: ## The property tests of everything that reads outside bytes, with many more cases
+	PROPTEST_CASES=100000 TOLLGATE_SEEDS=50000 $(CARGO) test --release --locked -p tollgate-engine -p tollgate-policies -p tollgate-proxy-client

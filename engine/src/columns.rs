@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, MapBuilder, MapFieldNames, StringArray,
+    StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -46,6 +46,11 @@ pub(crate) fn integers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
 /// Counts and versions; what does not fit into 64 signed bits never occurs.
 pub(crate) fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
     integers(values.map(|value| Some(i64::try_from(value).unwrap_or(i64::MAX))))
+}
+
+/// Tokens, from microtokens.
+pub(crate) fn tokens(microtokens: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter_values(microtokens.map(|value| value as f64 / 1e6)))
 }
 
 pub(crate) fn lists<S: AsRef<str>>(values: impl Iterator<Item = impl IntoIterator<Item = S>>) -> ArrayRef {

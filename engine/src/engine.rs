@@ -92,7 +92,7 @@ impl Engine {
         let stop = CancellationToken::new();
         let scheduler = Scheduler::new(
             queries.context().clone(),
-            queries.handle().clone(),
+            queries.own_handle().clone(),
             Arc::clone(&metrics),
             Arc::clone(&tables.signals),
         );
@@ -101,7 +101,7 @@ impl Engine {
             hot: Arc::clone(&hot),
             reporters: Arc::clone(&tables.reporters),
             metrics: Arc::clone(&metrics),
-            queries: queries.handle().clone(),
+            queries: queries.own_handle().clone(),
             stop: stop.clone(),
         };
         let outlet = Outlet {

@@ -1,6 +1,7 @@
 //! Answers SQL over everything that the engine knows. Reads only.
 //!
-//! Queries run on threads of their own, so that a heavy one takes nothing from those that serve reporters. Bounds:
+//! Queries of users run on threads of their own, so that a heavy one takes nothing from those that serve reporters, and
+//! the engine's own (signals, checking policies) on another, so that a hostile one cannot hold up enforcement. Bounds:
 //! [`QueryLimits`], for memory, time and rows; a query that goes over one ends with an error that says which.
 
 mod context;
@@ -47,8 +48,10 @@ pub(crate) struct Queries {
     context: SessionContext,
     limits: QueryLimits,
     metrics: Arc<Metrics>,
-    handle: Handle,
-    runtime: Option<Runtime>,
+    users: Option<Runtime>,
+    own: Option<Runtime>,
+    users_handle: Handle,
+    own_handle: Handle,
 }
 
 impl Queries {
@@ -58,18 +61,15 @@ impl Queries {
         limits: QueryLimits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, std::io::Error> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(limits.threads.max(1))
-            .max_blocking_threads(4)
-            .thread_name("tollgate-query")
-            .enable_all()
-            .build()?;
-        Ok(Self { context, limits, metrics, handle: runtime.handle().clone(), runtime: Some(runtime) })
+        let users = threads("tollgate-query", limits.threads.max(1))?;
+        let own = threads("tollgate-signals", 1)?;
+        let (users_handle, own_handle) = (users.handle().clone(), own.handle().clone());
+        Ok(Self { context, limits, metrics, users: Some(users), own: Some(own), users_handle, own_handle })
     }
 
-    /// The runtime whose threads queries run on.
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
+    /// The runtime of the engine's own queries.
+    pub(crate) fn own_handle(&self) -> &Handle {
+        &self.own_handle
     }
 
     /// Plans tables and queries; clones share everything.
@@ -79,14 +79,18 @@ impl Queries {
 
     /// Plans a query and starts it.
     pub(crate) async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
-        run::start(&self.handle, &self.context, self.limits, &self.metrics, sql).await
+        run::start(&self.users_handle, &self.context, self.limits, &self.metrics, sql).await
     }
+}
+
+fn threads(name: &str, number: usize) -> Result<Runtime, std::io::Error> {
+    Builder::new_multi_thread().worker_threads(number).max_blocking_threads(4).thread_name(name).enable_all().build()
 }
 
 impl Drop for Queries {
     fn drop(&mut self) {
         // Dropping a runtime waits for its threads, which is not allowed where tasks run.
-        if let Some(runtime) = self.runtime.take() {
+        for runtime in [self.users.take(), self.own.take()].into_iter().flatten() {
             runtime.shutdown_background();
         }
     }

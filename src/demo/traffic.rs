@@ -118,13 +118,13 @@ async fn live(engine: &Engine) -> anyhow::Result<String> {
 pub(super) async fn summary(engine: &Engine, elapsed: Duration) -> anyhow::Result<String> {
     let rows = query(engine, TOTAL).await?;
     let requests = number(engine, "SELECT count(*) FROM requests").await?;
+    let snapshot = number(engine, "SELECT max(acknowledged_version) FROM reporters").await?;
     let lost = number(engine, "SELECT CAST(coalesce(sum(lost_rows), 0) AS BIGINT) FROM reporters").await?;
     ensure!(requests > 0, "no request was recorded");
     Ok(format!(
-        "\n{}{requests} rows recorded in {:.0} s, {lost} lost; snapshot {} enforced",
+        "\n{}{requests} rows recorded in {:.0} s, {lost} lost; snapshot {snapshot} is enforced",
         output::render(&rows)?,
         elapsed.as_secs_f64(),
-        engine.status().policies.version
     ))
 }
 

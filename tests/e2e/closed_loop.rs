@@ -89,8 +89,9 @@ async fn walks_the_ten_hops_in_order() {
 
     // 8. and 9. Decide and push: an edit forbids by the signal; more requests tip it; every proxy acknowledges.
     workspace.write_policy("access/shop.cedar", ACCESS_BY_SIGNAL);
-    until("the edit is enforced", || async {
-        engine.number("SELECT count(*) FROM reporters WHERE acknowledged_version >= (SELECT max(version) FROM decisions WHERE cause = 'policies')").await == 2
+    until("both proxies acknowledge the edit", || async {
+        let query = "SELECT count(*) FROM decisions WHERE cause = 'policies' AND acknowledged_at IS NOT NULL";
+        engine.number(query).await == 2
     })
     .await;
     let is_denied = async || {

@@ -129,7 +129,9 @@ async fn prometheus_scrapes_engine_and_proxy() {
     until("prometheus listens", || async { tokio::net::TcpStream::connect(address).await.is_ok() }).await;
 
     let value = async |query: &str| {
-        let answer = get(address, &format!("/api/v1/query?query={query}")).await.json();
+        let answer = get(address, &format!("/api/v1/query?query={query}")).await;
+        // It listens before it answers.
+        let answer = if answer.status == 200 { answer.json() } else { return None };
         answer["data"]["result"][0]["value"][1].as_str().and_then(|value| value.parse::<f64>().ok())
     };
     until("both targets are up", || async { value("sum(up)").await == Some(2.0) }).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use datafusion::execution::context::SessionContext;
 use tollgate_api::v1;
-use tollgate_policies::{Compiled, Diagnostics, Mode, PolicyEntry, PolicyKind, Sources, compile};
+use tollgate_policies::{Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, Sources, compile};
 
 use crate::clock::WallTime;
 use crate::leases::BucketLimit;
@@ -21,18 +21,32 @@ pub(crate) struct Loaded {
     pub(crate) loaded_at: WallTime,
 }
 
-/// Checks everything. Policies are checked against the signals, so a signal file that is wrong has to be mended first.
+/// Checks everything, and finds every problem in one go.
 pub(crate) async fn load(
     context: &SessionContext,
     sources: &Sources,
     mode: &Mode,
     default_every: Duration,
 ) -> Result<Loaded, Diagnostics> {
-    let signals = plan_all(context, &sources.signals, default_every).await?;
+    let (signals, problems) = plan_all(context, &sources.signals, default_every).await;
     let schemas: Vec<_> = signals.iter().map(|file| file.schema()).collect();
-    let compiled = compile(sources, &schemas, mode)?;
+    let compiled = compile(sources, &schemas, mode);
+    if !problems.is_empty() {
+        return Err(with_broken_signals(problems, compiled));
+    }
+    let compiled = compiled?;
     let proto = Arc::new(compiled.to_proto());
     Ok(Loaded { compiled, proto, signals: Arc::new(signals), loaded_at: WallTime::now() })
+}
+
+/// The problems of signal files, and those of policies that do not merely follow from them: a signal that a policy misses may be
+/// one of a file that could not be planned.
+fn with_broken_signals(mut problems: Vec<Diagnostic>, compiled: Result<Compiled, Diagnostics>) -> Diagnostics {
+    let follows = |code: &str| matches!(code, "TG0103" | "TG0104");
+    let others = compiled.err().into_iter().flat_map(|found| found.0);
+    problems.extend(others.filter(|found| !follows(found.code)));
+    problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    Diagnostics(problems)
 }
 
 impl Loaded {

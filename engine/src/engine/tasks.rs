@@ -79,7 +79,7 @@ impl Inner {
             load(inner.queries.context(), &sources, &inner.config.mode, inner.config.signals_every).await
         };
         // It fails only where the engine is shutting down, or the compiler broke off: the last good policies stay.
-        self.queries.handle().spawn(load).await.unwrap_or_else(|error| {
+        self.queries.own_handle().spawn(load).await.unwrap_or_else(|error| {
             let problem = tollgate_policies::Diagnostic::error("TG0500", "", format!("cannot be checked: {error}"));
             Err(Diagnostics(vec![problem]))
         })
@@ -106,7 +106,7 @@ impl Inner {
                 hot.expire(now.us);
                 hot.coalesce();
             };
-            if let Err(error) = self.queries.handle().spawn_blocking(upkeep).await {
+            if let Err(error) = self.queries.own_handle().spawn_blocking(upkeep).await {
                 tracing::debug!(%error, "upkeep of the rows was left out");
             }
         }

@@ -1,4 +1,4 @@
-//! The table `leases`.
+//! The table `leases`: rates and demand in tokens per second, bursts in tokens.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,11 +18,11 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("policy", DataType::Utf8),
         ("key", DataType::Utf8),
         ("reporter", DataType::Utf8),
-        ("rate_microtokens", DataType::Int64),
-        ("burst_microtokens", DataType::Int64),
-        ("safe_rate_microtokens", DataType::Int64),
-        ("outstanding_microtokens", DataType::Int64),
-        ("demand_microtokens", DataType::Int64),
+        ("rate", DataType::Float64),
+        ("burst", DataType::Float64),
+        ("safe_rate", DataType::Float64),
+        ("outstanding_rate", DataType::Float64),
+        ("demand", DataType::Float64),
         ("expires_in_ms", DataType::Int64),
         ("acknowledged", DataType::Boolean),
     ])
@@ -42,11 +42,11 @@ impl StateTable for LeasesTable {
                 columns::texts(rows.iter().map(|row| Some(&row.policy))),
                 columns::texts(rows.iter().map(|row| Some(&row.key))),
                 columns::texts(rows.iter().map(|row| Some(&row.reporter))),
-                columns::counts(rows.iter().map(|row| row.rate)),
-                columns::counts(rows.iter().map(|row| row.burst)),
-                columns::counts(rows.iter().map(|row| row.safe_rate)),
-                columns::counts(rows.iter().map(|row| row.outstanding_rate)),
-                columns::counts(rows.iter().map(|row| row.demand)),
+                columns::tokens(rows.iter().map(|row| row.rate)),
+                columns::tokens(rows.iter().map(|row| row.burst)),
+                columns::tokens(rows.iter().map(|row| row.safe_rate)),
+                columns::tokens(rows.iter().map(|row| row.outstanding_rate)),
+                columns::tokens(rows.iter().map(|row| row.demand)),
                 columns::counts(rows.iter().map(|row| row.expires_in_ms)),
                 columns::flags(rows.iter().map(|row| row.acknowledged)),
             ],

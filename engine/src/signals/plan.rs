@@ -7,17 +7,17 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::logical_expr::LogicalPlan;
-use tollgate_policies::{Diagnostic, Diagnostics, SignalType, SourceFile};
+use tollgate_policies::{Diagnostic, SignalType, SourceFile};
 
 use super::{SignalFile, header};
 use crate::sql::QueryError;
 
-/// Plans all files, or says everything that is wrong with any of them.
+/// Plans all files. Returns those that are right, and everything that is wrong with the others.
 pub(crate) async fn plan_all(
     context: &SessionContext,
     files: &[SourceFile],
     default_every: Duration,
-) -> Result<Vec<Arc<SignalFile>>, Diagnostics> {
+) -> (Vec<Arc<SignalFile>>, Vec<Diagnostic>) {
     let mut planned: Vec<Arc<SignalFile>> = Vec::new();
     let mut problems = Vec::new();
     for file in files {
@@ -27,7 +27,7 @@ pub(crate) async fn plan_all(
         }
     }
     problems.extend(duplicates(&planned));
-    if problems.is_empty() { Ok(planned) } else { Err(Diagnostics(problems)) }
+    (planned, problems)
 }
 
 async fn plan(

@@ -22,6 +22,9 @@ const SQL_BYTES_MAX: usize = 1 << 20;
 /// Batches that wait for a slow reader; the query pauses when they are as many.
 const BATCHES_WAITING: usize = 2;
 
+/// How much later than the query itself its reader gives up on it.
+const GRACE: Duration = Duration::from_millis(250);
+
 type Head = oneshot::Sender<Result<SchemaRef, QueryError>>;
 type Rows = mpsc::Sender<Result<RecordBatch, QueryError>>;
 
@@ -38,7 +41,7 @@ pub(super) async fn start(
         return Err(QueryError::new(QueryErrorKind::Syntax, message));
     }
     let (head, planned) = oneshot::channel();
-    let (rows, mut waiting) = mpsc::channel(BATCHES_WAITING);
+    let (rows, waiting) = mpsc::channel(BATCHES_WAITING);
     let query = Query {
         context: context.clone(),
         limits,
@@ -46,12 +49,19 @@ pub(super) async fn start(
         outcome: Outcome { metrics: Arc::clone(metrics), start: Instant::now(), outcome: "cancelled" },
     };
     let task = AbortOnDropHandle::new(handle.spawn(query.run(head, rows)));
+    // The query watches its time itself, but an operator that computes for long without a pause keeps it from looking: a
+    // nested loop join does. So whoever waits watches too. Such a query keeps its thread until it pauses.
+    let deadline = Instant::now() + limits.timeout + GRACE;
     let shutting_down = |_| QueryError::new(QueryErrorKind::Execution, "the engine is shutting down");
-    let schema = planned.await.map_err(shutting_down)??;
-    let batches = futures::stream::poll_fn(move |context| {
-        // The stream owns the task: whoever drops the rows ends the query.
-        let _owned = &task;
-        waiting.poll_recv(context)
+    let schema = timeout_at(deadline, planned).await.map_err(|_| timeout(limits.timeout))?.map_err(shutting_down)??;
+    // The stream owns the task: whoever drops the rows ends the query.
+    let waiting = Some((waiting, task));
+    let batches = futures::stream::unfold(waiting, move |waiting| async move {
+        let (mut rows, task) = waiting?;
+        match timeout_at(deadline, rows.recv()).await {
+            Ok(batch) => batch.map(|batch| (batch, Some((rows, task)))),
+            Err(_) => Some((Err(timeout(limits.timeout)), None)),
+        }
     });
     Ok(QueryResult { schema, batches: Box::pin(batches) })
 }
