@@ -1,4 +1,4 @@
-//! `tollgate.v1` over gRPC: [`telemetry`], [`decisions`] and [`authorization`], each a thin skin over the engine.
+//! `tollgate.v1` over gRPC: telemetry, decisions and authorization, each a thin skin over the engine.
 
 mod authorization;
 mod decisions;

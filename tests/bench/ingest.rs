@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use tollgate_api::v1::{self, report_request::Message};
 use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
 
@@ -115,5 +117,9 @@ fn batch(n: usize) -> anyhow::Result<bytes::Bytes> {
             ..Row::default()
         });
     }
-    Ok(tollgate_proxy_client::encode(&builder.finish()?)?.into())
+    let batch = builder.finish()?;
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
+    writer.write(&batch)?;
+    Ok(writer.into_inner()?.into())
 }

@@ -1,9 +1,16 @@
 //! Measures the loop beside its peers. `make bench`, or `make bench ARGS="policy-edit proxy"`; method and figures are in README.md.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test or benchmark that cannot go on fails"
+)]
+
 #[path = "../e2e"]
 mod e2e {
     //! What the benchmarks share with the end-to-end tests.
-    #[expect(dead_code, unused_imports, reason = "a benchmark needs only some of it")]
+    #[expect(dead_code, reason = "a benchmark needs only some of it")]
     pub(crate) mod harness;
 }
 

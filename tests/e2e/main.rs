@@ -3,6 +3,13 @@
 //! `harness` starts and stops things; each other module is a group of scenarios. Nothing sleeps for a fixed time: scenarios
 //! wait for a condition, with a deadline.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test or benchmark that cannot go on fails"
+)]
+
 mod closed_loop;
 mod command_line;
 mod demo;

@@ -1,5 +1,12 @@
 //! The committed Rust code of the API is what the protobuf files generate. `make generate` writes it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test or benchmark that cannot go on fails"
+)]
+
 use std::path::Path;
 
 #[test]
