@@ -1,5 +1,6 @@
 //! `tollgate policy`: work on a directory of policies without an engine.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde_json::json;
@@ -54,8 +55,7 @@ fn print_json(checked: &Result<tollgate_engine::PolicyReport, Diagnostics>) -> a
         }
         Err(diagnostics) => json!({ "ok": false, "diagnostics": diagnostics.0 }),
     };
-    println!("{}", serde_json::to_string_pretty(&json)?);
-    Ok(())
+    Ok(writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&json)?)?)
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
@@ -13,6 +14,9 @@ use tracing::{info, warn};
 use crate::cli::ServeArgs;
 use crate::config::{Listen, Settings};
 use crate::{logging, shutdown};
+
+/// How long open requests may take once the engine is told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
@@ -72,10 +76,14 @@ impl Serving {
         self.stop.cancel();
         self.engine.shutdown().await;
         let mut result = failed.map_or(Ok(()), |ended| ended.map_err(anyhow::Error::from).flatten());
-        while let Some(ended) = self.servers.join_next().await {
-            result = result.and(ended.map_err(anyhow::Error::from).flatten());
-        }
-        result
+        let open_requests = async {
+            while let Some(ended) = self.servers.join_next().await {
+                result = result.and(ended.map_err(anyhow::Error::from).flatten());
+            }
+            result
+        };
+        // A client that does not read its answer cannot keep the process.
+        tokio::time::timeout(STOP_TIMEOUT, open_requests).await.unwrap_or(Ok(()))
     }
 
     fn write_ready_file(&self, file: &Path) -> anyhow::Result<()> {

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tollgate_api::v1;
 use tollgate_engine::{Engine, SessionError};
-use tonic::Status;
 use tonic::transport::Server;
+use tonic::{Code, Status};
 
 /// Largest message that is read, in bytes. Twice what the engine admits, so that a batch which is too large is refused by
 /// the engine, with a reason, and does not end the stream.
@@ -47,7 +47,8 @@ pub async fn serve(
 
 /// The gRPC status of a session that the engine does not open.
 fn refused(error: &SessionError) -> Status {
-    Status::invalid_argument(error.to_string())
+    let code = if error.is_retryable() { Code::Unavailable } else { Code::InvalidArgument };
+    Status::new(code, error.to_string())
 }
 
 /// The first message of a stream, within [`HELLO_TIMEOUT`].

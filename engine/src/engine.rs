@@ -27,6 +27,9 @@ use crate::signals::Scheduler;
 use crate::sql::{self, Queries, QueryError, QueryLimits, QueryResult};
 use crate::tables;
 
+/// Memory for the signals' queries, all together.
+const OWN_QUERY_BYTES_MAX: usize = 256 << 20;
+
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -85,13 +88,14 @@ impl Engine {
 
         let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
         let sources = Sources::read(&config.policies).map_err(refused)?;
-        let loaded = load(queries.context(), &sources, &config.mode, config.signals_every).await.map_err(refused)?;
+        let loaded =
+            load(queries.own_context(), &sources, &config.mode, config.signals_every).await.map_err(refused)?;
         let loaded = Arc::new(loaded);
         let publisher = Arc::new(Publisher::new(versions, &loaded)?);
 
         let stop = CancellationToken::new();
         let scheduler = Scheduler::new(
-            queries.context().clone(),
+            queries.own_context().clone(),
             queries.own_handle().clone(),
             Arc::clone(&metrics),
             Arc::clone(&tables.signals),
@@ -189,9 +193,13 @@ async fn queries(
 ) -> Result<Queries, EngineError> {
     let failed = |error: String| EngineError::Queries(error);
     let sql_tables = sql::Tables { hot: Arc::clone(hot), state: tables.tables() };
-    let context = sql::session(sql_tables, config.query_bytes_max, config.query_threads).await;
+    let users = sql::session(sql_tables.clone(), config.query_bytes_max, config.query_threads).await;
+    let own = sql::session(sql_tables, OWN_QUERY_BYTES_MAX, 1).await;
+    let contexts = sql::Contexts {
+        users: users.map_err(|error| failed(error.to_string()))?,
+        own: own.map_err(|error| failed(error.to_string()))?,
+    };
     let limits =
         QueryLimits { timeout: config.query_timeout, rows_max: config.query_rows_max, threads: config.query_threads };
-    Queries::start(context.map_err(|error| failed(error.to_string()))?, limits, Arc::clone(metrics))
-        .map_err(|error| failed(error.to_string()))
+    Queries::start(contexts, limits, Arc::clone(metrics)).map_err(|error| failed(error.to_string()))
 }

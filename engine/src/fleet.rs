@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Demand of many reporters is answered together, at most this often.
 const URGENT_TICK: Duration = Duration::from_millis(5);
 
+const COUNT_EVERY_MS: u64 = 5_000;
+
 /// All streams of snapshots and the leases behind them.
 pub(crate) struct Fleet {
     clock: Clock,
@@ -33,6 +35,8 @@ pub(crate) struct Fleet {
     leases: Mutex<Leases>,
     /// The revision of the members that is on disk.
     saved_revision: Mutex<u64>,
+    /// When the leases were last counted, which means walking through all of them.
+    counted_ms: Mutex<u64>,
     streams: Mutex<HashMap<StreamId, Stream>>,
     urgent: Notify,
 }
@@ -62,7 +66,8 @@ impl Fleet {
         save(&dir, &leases)?;
         let saved_revision = Mutex::new(leases.members_revision());
         let (leases, streams) = (Mutex::new(leases), Mutex::default());
-        Ok(Self { clock, dir, metrics, leases, saved_revision, streams, urgent: Notify::new() })
+        let counted_ms = Mutex::default();
+        Ok(Self { clock, dir, metrics, leases, saved_revision, counted_ms, streams, urgent: Notify::new() })
     }
 
     /// What is divided from now on.
@@ -73,7 +78,9 @@ impl Fleet {
 
     /// A stream begins; an older one of the same reporter ends.
     pub(crate) fn join(&self, hello: &Hello<'_>) -> Result<(StreamId, Stream), TooManyMembers> {
-        let id = self.leases.lock().join(hello, self.clock.monotonic_ms())?;
+        // One lock over both, so that of two streams of one reporter the one that joined last is the one that stays.
+        let mut leases = self.leases.lock();
+        let id = leases.join(hello, self.clock.monotonic_ms())?;
         let stream =
             Stream { reporter: hello.reporter.into(), wake: Arc::default(), replaced: CancellationToken::new() };
         let mut streams = self.streams.lock();
@@ -86,6 +93,7 @@ impl Fleet {
         });
         streams.insert(id, stream.clone());
         drop(streams);
+        drop(leases);
         self.urgent.notify_one();
         Ok((id, stream))
     }
@@ -149,7 +157,12 @@ impl Fleet {
             .iter()
             .filter(|(id, _)| leases.has_changes(**id, now_ms))
             .for_each(|(_, stream)| stream.wake.notify_one());
-        self.metrics.leases(leases.rows(now_ms).iter().filter(|row| row.expires_in_ms > 0).count());
+        drop(streams);
+        let mut counted_ms = self.counted_ms.lock();
+        if now_ms.saturating_sub(*counted_ms) >= COUNT_EVERY_MS {
+            *counted_ms = now_ms;
+            self.metrics.leases(leases.rows(now_ms).iter().filter(|row| row.expires_in_ms > 0).count());
+        }
     }
 }
 

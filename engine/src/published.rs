@@ -55,8 +55,12 @@ impl Publisher {
         self.newest.subscribe()
     }
 
-    pub(crate) fn versions(&self) -> &Arc<Versions> {
-        &self.versions
+    /// The version of a push that is made of this state; nothing where there is a newer state already.
+    ///
+    /// INVARIANT: a push with a higher version than the newest policies holds them. So the version is taken while nobody can publish.
+    pub(crate) fn stamp(&self, of: &Arc<Published>) -> Result<Option<u64>, DataError> {
+        let newest = self.newest.borrow();
+        Arc::ptr_eq(&newest, of).then(|| self.versions.next()).transpose()
     }
 
     /// Puts policies in force, unless they are those that are.
@@ -64,30 +68,34 @@ impl Publisher {
         if self.newest.borrow().policies.digest == loaded.proto.digest {
             return Ok(());
         }
-        let version = self.versions.next()?;
-        self.newest.send_modify(|newest| {
-            *newest = Arc::new(Published {
-                version: version.max(newest.version),
-                policies: Arc::clone(&loaded.proto),
-                scopes: Arc::new(loaded.scopes()),
-                policies_version: version,
-                policies_changed: Moment::now(),
-                ..Published::clone(newest)
-            });
-        });
-        Ok(())
+        self.publish(|newest, version| Published {
+            version,
+            policies: Arc::clone(&loaded.proto),
+            scopes: Arc::new(loaded.scopes()),
+            policies_version: version,
+            policies_changed: Moment::now(),
+            ..newest
+        })
     }
 
     pub(crate) fn set_signals(&self, signals: SignalState) -> Result<(), DataError> {
-        let version = self.versions.next()?;
-        self.newest.send_modify(|newest| {
-            *newest = Arc::new(Published {
-                version: version.max(newest.version),
-                signals: Arc::new(signals),
-                signals_changed: Moment::now(),
-                ..Published::clone(newest)
-            });
+        let signals = Arc::new(signals);
+        self.publish(|newest, version| Published { version, signals, signals_changed: Moment::now(), ..newest })
+    }
+
+    /// Takes the version while nobody can push: see [`Self::stamp`].
+    fn publish(&self, change: impl FnOnce(Published, u64) -> Published) -> Result<(), DataError> {
+        let mut outcome = Ok(());
+        self.newest.send_if_modified(|newest| match self.versions.next() {
+            Ok(version) => {
+                *newest = Arc::new(change(Published::clone(newest), version));
+                true
+            }
+            Err(error) => {
+                outcome = Err(error);
+                false
+            }
         });
-        Ok(())
+        outcome
     }
 }

@@ -43,28 +43,44 @@ pub struct QueryResult {
     pub batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
 }
 
+/// Two views of the same tables, each with memory of its own, so that no user's query can take what signals need.
+pub(crate) struct Contexts {
+    pub(crate) users: SessionContext,
+    pub(crate) own: SessionContext,
+}
+
 /// The query engine and its threads.
 pub(crate) struct Queries {
-    context: SessionContext,
+    contexts: Contexts,
     limits: QueryLimits,
     metrics: Arc<Metrics>,
     users: Option<Runtime>,
     own: Option<Runtime>,
+    loads: Option<Runtime>,
     users_handle: Handle,
     own_handle: Handle,
+    loads_handle: Handle,
 }
 
 impl Queries {
     /// Starts the threads.
     pub(crate) fn start(
-        context: SessionContext,
+        contexts: Contexts,
         limits: QueryLimits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, std::io::Error> {
         let users = threads("tollgate-query", limits.threads.max(1))?;
-        let own = threads("tollgate-signals", 1)?;
-        let (users_handle, own_handle) = (users.handle().clone(), own.handle().clone());
-        Ok(Self { context, limits, metrics, users: Some(users), own: Some(own), users_handle, own_handle })
+        let own = threads("tollgate-signals", 2)?;
+        let loads = threads("tollgate-policies", 1)?;
+        let (users_handle, own_handle, loads_handle) =
+            (users.handle().clone(), own.handle().clone(), loads.handle().clone());
+        let (users, own, loads) = (Some(users), Some(own), Some(loads));
+        Ok(Self { contexts, limits, metrics, users, own, loads, users_handle, own_handle, loads_handle })
+    }
+
+    /// The runtime that checks policies, which no query runs on: the repair of a bad signal has to get through.
+    pub(crate) fn loads_handle(&self) -> &Handle {
+        &self.loads_handle
     }
 
     /// The runtime of the engine's own queries.
@@ -72,14 +88,14 @@ impl Queries {
         &self.own_handle
     }
 
-    /// Plans tables and queries; clones share everything.
-    pub(crate) fn context(&self) -> &SessionContext {
-        &self.context
+    /// Plans and runs the engine's own queries; clones share everything.
+    pub(crate) fn own_context(&self) -> &SessionContext {
+        &self.contexts.own
     }
 
     /// Plans a query and starts it.
     pub(crate) async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
-        run::start(&self.users_handle, &self.context, self.limits, &self.metrics, sql).await
+        run::start(&self.users_handle, &self.contexts.users, self.limits, &self.metrics, sql).await
     }
 }
 
@@ -90,7 +106,7 @@ fn threads(name: &str, number: usize) -> Result<Runtime, std::io::Error> {
 impl Drop for Queries {
     fn drop(&mut self) {
         // Dropping a runtime waits for its threads, which is not allowed where tasks run.
-        for runtime in [self.users.take(), self.own.take()].into_iter().flatten() {
+        for runtime in [self.users.take(), self.own.take(), self.loads.take()].into_iter().flatten() {
             runtime.shutdown_background();
         }
     }

@@ -1,6 +1,6 @@
 //! Cedar policies: compile, evaluate and enforce.
 //!
-//! [`Sources`] is a directory of policies as text, [`compile`] checks all of it and gives [`Compiled`], and an
+//! [`Sources`] is a directory of policies as text, [`compile()`] checks all of it and gives [`Compiled`], and an
 //! [`Enforcer`] decides requests by the snapshots that come of it. The engine and the proxies run the same [`Enforcer`].
 //! Nothing here waits for anything: there is no I/O but reading a directory, and no task.
 

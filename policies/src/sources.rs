@@ -36,7 +36,7 @@ pub struct Sources {
     pub signals: Vec<SourceFile>,
     /// `entities.json`.
     pub entities: Option<SourceFile>,
-    /// What was seen and not read, because nothing is known by its name. [`compile`](crate::compile) warns of it.
+    /// What was seen and not read, because nothing is known by its name. [`compile`](crate::compile()) warns of it.
     pub strays: Vec<String>,
 }
 

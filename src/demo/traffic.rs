@@ -89,7 +89,11 @@ pub(super) async fn watch(
         let now = engine.status();
         tell_changes(screen, &status, &now);
         status = now;
-        screen.draw(&live(engine).await?);
+        match live(engine).await {
+            Ok(table) => screen.draw(&table),
+            // Somebody else's query may have taken all the time there is.
+            Err(error) => screen.warn(&format!("no table this second: {error:#}")),
+        }
     }
 }
 

@@ -71,15 +71,15 @@ impl Inner {
         }
     }
 
-    /// Checks what is in the directory, on the threads of queries.
+    /// Checks what is in the directory, on a thread of its own.
     async fn load(self: &Arc<Self>, contents: Result<Sources, Diagnostics>) -> Result<Loaded, Diagnostics> {
         let sources = contents?;
         let inner = Arc::clone(self);
         let load = async move {
-            load(inner.queries.context(), &sources, &inner.config.mode, inner.config.signals_every).await
+            load(inner.queries.own_context(), &sources, &inner.config.mode, inner.config.signals_every).await
         };
         // It fails only where the engine is shutting down, or the compiler broke off: the last good policies stay.
-        self.queries.own_handle().spawn(load).await.unwrap_or_else(|error| {
+        self.queries.loads_handle().spawn(load).await.unwrap_or_else(|error| {
             let problem = tollgate_policies::Diagnostic::error("TG0500", "", format!("cannot be checked: {error}"));
             Err(Diagnostics(vec![problem]))
         })

@@ -24,6 +24,11 @@ impl Marks {
         sequence <= self.get(epoch)
     }
 
+    /// Whether so many newer runs are known that this one's batches can no longer be told apart.
+    pub(crate) fn is_too_old(&self, epoch: u64) -> bool {
+        self.marks.len() >= EPOCHS_MAX && self.marks.first().is_some_and(|(oldest, _)| epoch < *oldest)
+    }
+
     /// Notes that a batch was taken in, or refused for good.
     pub(crate) fn set(&mut self, epoch: u64, sequence: u64) {
         match self.marks.iter_mut().find(|(known, _)| *known == epoch) {

@@ -40,6 +40,10 @@ impl ReportSession {
         let v1::ReportHello { reporter, epoch, agent } = hello;
         let introduction = Introduction { reporter, epoch: *epoch, agent, services: None };
         let reporter = intake.reporters.connect(&introduction, Stream::Report)?;
+        if reporter.marks.lock().is_too_old(*epoch) {
+            Reporters::disconnect(&reporter, Stream::Report);
+            return Err(SessionError::Superseded { reporter: hello.reporter.clone() });
+        }
         intake.metrics.reporter_connected();
         tracing::debug!(reporter = %reporter.name, epoch, "reporter connected");
         Ok(Self { intake, reporter, epoch: *epoch })
@@ -86,6 +90,12 @@ impl Intake {
     /// Exactly once: a batch that was here is passed over, and the mark moves only when its rows are kept or refused.
     fn admit(&self, reporter: &Reporter, epoch: u64, batch: &v1::Batch) -> Option<v1::Rejection> {
         let mut marks = reporter.marks.lock();
+        if marks.is_too_old(epoch) {
+            // Nothing is kept, because it could not be told from what is sent again; and nothing is acknowledged. The reporter comes
+            // back after a while and is told that newer ones have taken its name.
+            tracing::warn!(reporter = %reporter.name, epoch, "several newer reporters have this name: its rows are refused");
+            return None;
+        }
         if marks.has(epoch, batch.sequence) {
             self.metrics.batch_duplicate();
             reporter.update(|facts| facts.duplicates += 1);

@@ -142,7 +142,8 @@ impl WatchSession {
             self.sent = Some(Arc::clone(newest));
             return Ok(None);
         }
-        let version = self.outlet.publisher.versions().next()?;
+        // A newer state is published already: the loop comes round to it.
+        let Some(version) = self.outlet.publisher.stamp(newest)? else { return Ok(None) };
         let changes = self.outlet.fleet.changes(self.id, version)?;
         if !is_whole && !has_policies && signals.is_empty() && changes.is_empty() {
             return Ok(None);

@@ -22,6 +22,7 @@ const SERVICES: &str = include_str!("services.sql");
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
 /// Everything that SQL can see.
+#[derive(Clone)]
 pub(crate) struct Tables {
     pub(crate) hot: Arc<HotStore>,
     /// Name and contents of the tables made of state.
