@@ -24,6 +24,9 @@ pub use self::error::{QueryError, QueryErrorKind};
 pub(crate) use self::state_table::StateTable;
 use crate::metrics::Metrics;
 
+/// Threads for each partition of a query, so that a few which never pause leave some for the others.
+const THREADS_PER_PARTITION: usize = 4;
+
 /// What one query, or all together, may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueryLimits {
@@ -31,7 +34,7 @@ pub(crate) struct QueryLimits {
     pub(crate) timeout: Duration,
     /// Most rows that a query may return.
     pub(crate) rows_max: usize,
-    /// Threads that run queries.
+    /// Partitions of a query, which run side by side.
     pub(crate) threads: usize,
 }
 
@@ -69,7 +72,8 @@ impl Queries {
         limits: QueryLimits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, std::io::Error> {
-        let users = threads("tollgate-query", limits.threads.max(1))?;
+        // A query that computes without a pause keeps as many threads as it has partitions, whatever its deadline: others need some too.
+        let users = threads("tollgate-query", limits.threads.max(1) * THREADS_PER_PARTITION)?;
         let own = threads("tollgate-signals", 2)?;
         let loads = threads("tollgate-policies", 1)?;
         let (users_handle, own_handle, loads_handle) =

@@ -4,5 +4,6 @@
 
 /// Version 1 of the API, as generated from `proto/tollgate/v1`.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+#[rustfmt::skip]
 #[path = "generated/tollgate.v1.rs"]
 pub mod v1;

@@ -63,7 +63,7 @@ pub(super) async fn start(
             Err(_) => Some((Err(timeout(limits.timeout)), None)),
         }
     });
-    Ok(QueryResult { schema, batches: Box::pin(batches) })
+    Ok(QueryResult { schema, batches: Box::pin(batches.fuse()) })
 }
 
 struct Query {
