@@ -19,6 +19,7 @@ use crate::shaping::MICROTOKENS;
 /// Marks the count of a bucket that was forgotten.
 const FORGOTTEN: u32 = u32::MAX;
 const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// What a reporter may spend of one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -162,9 +163,17 @@ impl Bucket {
         self.in_flight.load(Ordering::Acquire) == FORGOTTEN
     }
 
-    /// Whether forgetting the bucket would change nothing: it is full, and no request is under way.
+    /// Whether forgetting the bucket would change nothing: it is full, no request is under way, and what its largest burst
+    /// exceeds the present one by would have come back by now. Otherwise the bucket that follows would bring it again.
     pub(crate) fn is_idle(&self, now_ns: u64) -> bool {
-        self.in_flight.load(Ordering::Acquire) == 0 && self.level.load().is_full(now_ns)
+        if self.in_flight.load(Ordering::Acquire) != 0 || !self.level.load().is_full(now_ns) {
+            return false;
+        }
+        let owner = self.share.lock();
+        let missing = owner.burst_max.saturating_sub(owner.share.at(now_ns).1);
+        let quiet_ns = now_ns.saturating_sub(self.used_ns());
+        let limit_rate = owner.share.limit_rate;
+        limit_rate == 0 || u128::from(missing) * u128::from(NS_PER_S) <= u128::from(quiet_ns) * u128::from(limit_rate)
     }
 
     /// Closes the bucket for good, unless requests are under way. Threads that still know it look for another.

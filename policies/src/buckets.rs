@@ -77,6 +77,11 @@ impl Buckets {
         (bucket, true)
     }
 
+    /// Makes terms known to buckets that are still to be made; those that there are stay as they are.
+    pub(crate) fn add_terms(&self, terms: &HashMap<Arc<str>, Terms>) {
+        self.terms.write().extend(terms.iter().map(|(policy, terms)| (Arc::clone(policy), *terms)));
+    }
+
     /// Replaces what is common to the buckets of each policy. Policies that are not named lose their buckets and leases.
     pub(crate) fn set_terms(&self, terms: HashMap<Arc<str>, Terms>, now_ns: u64) {
         self.terms.write().clone_from(&terms);

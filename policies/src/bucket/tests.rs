@@ -96,6 +96,16 @@ fn a_forgotten_bucket_gives_nothing() {
 }
 
 #[test]
+fn is_not_idle_before_the_limit_would_have_brought_its_largest_burst_again() {
+    let lease = Lease { rate: 9 * MICROTOKENS, burst: 9 * MICROTOKENS, expires_ms: u64::MAX / SECOND };
+    let bucket = Bucket::new(Share { safe_ppm: 100_000, lease: Some(lease), ..share(10, 10) }, 0);
+    assert_eq!((0..20).filter(|_| takes(&bucket, 0)).count(), 10);
+    bucket.change(SECOND / 10, |share| share.lease = None);
+    assert!(!bucket.is_idle(SECOND / 2), "full with one token, while four of its burst are still owed");
+    assert!(bucket.is_idle(SECOND));
+}
+
+#[test]
 fn threads_together_take_no_more_than_there_is() {
     let bucket = Arc::new(Bucket::new(share(0, 1_000), 0));
     let threads = (0..4).map(|thread| {

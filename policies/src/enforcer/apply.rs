@@ -63,7 +63,11 @@ impl Enforcer {
         let next = next(&current, snapshot).map_err(|problem| ApplyError::Unreadable { version, problem })?;
         let terms_change = snapshot.policies.is_some() || snapshot.whole || !snapshot.safe_shares.is_empty();
         let terms = terms_change.then(|| terms(&next));
-        // Before the buckets, so that none is made for a policy that is gone.
+        if let Some(terms) = &terms {
+            // Before the policies, so that a new limit never refuses for want of its terms.
+            self.buckets.add_terms(terms);
+        }
+        // Before the buckets change, so that none is made for a policy that is gone.
         self.state.store(Arc::new(next));
         let now_ns = self.clock.monotonic_ns();
         if let Some(terms) = terms {
