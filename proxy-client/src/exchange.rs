@@ -13,6 +13,7 @@ use tollgate_policies::Verdict;
 use crate::body::Progress;
 use crate::hygiene::TraceContext;
 use crate::names::ServiceName;
+use crate::wanted_headers;
 use crate::worker::{Peer, Worker};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -41,7 +42,7 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     pub(crate) path: PathAndQuery,
     pub(crate) route: Option<Arc<str>>,
-    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) user_agent: String,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) source: Option<ServiceName>,
@@ -78,7 +79,7 @@ impl Exchange {
             host: String::new(),
             path: PathAndQuery::from_static("/"),
             route: None,
-            user_agent: None,
+            user_agent: String::new(),
             request_id: None,
             trace: None,
             source: None,
@@ -105,10 +106,15 @@ impl Exchange {
     pub(crate) fn read_head(&mut self, head: &http::request::Parts) {
         self.method = head.method.clone();
         self.protocol = protocol(head);
-        self.user_agent = head.headers.get(header::USER_AGENT).cloned();
+        self.read_user_agent(&head.headers);
         if let Some(path) = head.uri.path_and_query() {
             self.path = path.clone();
         }
+    }
+
+    /// Reads every line of it: policies and the row see what is forwarded.
+    pub(crate) fn read_user_agent(&mut self, headers: &HeaderMap) {
+        self.user_agent = wanted_headers::value(headers, &header::USER_AGENT).unwrap_or_default();
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -167,7 +173,7 @@ impl Exchange {
             path: self.path.path(),
             route: self.route.as_deref().unwrap_or_default(),
             protocol: self.protocol,
-            user_agent: text(self.user_agent.as_ref()),
+            user_agent: &self.user_agent,
             status: self.status.and_then(|status| i16::try_from(status).ok()),
             grpc_status: self.grpc_status.get(),
             response_flags: self.flag.get().map_or("", Flag::as_str),

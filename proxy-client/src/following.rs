@@ -18,7 +18,7 @@ use tollgate_policies::Enforcer;
 use tonic::Streaming;
 
 use crate::backoff::Backoff;
-use crate::engine_channel::connect;
+use crate::engine_channel::{connect, in_time, log_end};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often demand is looked for.
@@ -26,6 +26,8 @@ const DEMAND_INTERVAL: Duration = Duration::from_millis(100);
 /// How long urgent demand waits for more of it: a burst of new buckets becomes one message.
 const URGENT_DELAY: Duration = Duration::from_millis(5);
 const QUEUE_MESSAGES: usize = 4;
+/// Largest snapshot. A whole one holds every policy, entity and signal, more than tonic's 4 MiB.
+const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 /// How long a stream that is to end may take to hand over its last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -83,7 +85,7 @@ impl Following {
             };
             self.set_connected(false);
             let wait = backoff.next_wait();
-            tracing::debug!(error = %ended, wait_ms = wait.as_millis(), "the watch stream ended");
+            log_end("watch", &ended, wait);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
@@ -93,7 +95,7 @@ impl Following {
 
     /// Runs one stream and says why it ended.
     async fn watch(&self, backoff: &mut Backoff) -> tonic::Status {
-        match Session::open(&self.shared).await {
+        match in_time(Session::open(&self.shared)).await {
             Ok(session) => {
                 let Err(ended) = session.run(self, backoff).await;
                 ended
@@ -119,7 +121,8 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, tonic::Status> {
-        let mut client = DecisionsClient::new(connect(&shared.config.engine).await?);
+        let mut client =
+            DecisionsClient::new(connect(&shared.config.engine).await?).max_decoding_message_size(SNAPSHOT_BYTES_MAX);
         let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
         let hello = v1::WatchHello {
             reporter: shared.config.reporter.clone(),
@@ -196,8 +199,8 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&self, request: v1::WatchRequest) -> Result<(), tonic::Status> {
-        let sent = self.requests.send(request).await;
-        sent.map_err(|_| tonic::Status::unavailable("the stream was closed"))
+        let sent = self.requests.send(request);
+        in_time(async { sent.await.map_err(|_| tonic::Status::unavailable("the stream was closed")) }).await
     }
 }
 

@@ -57,8 +57,11 @@ fn admit(
     exchange: &mut Exchange,
     head: &mut Parts,
 ) -> Result<(Rc<Cluster>, Option<Duration>), Refusal> {
-    exchange.request_id = Some(hygiene::request_id(&mut head.headers));
+    let request_id = hygiene::request_id(&mut head.headers);
+    exchange.request_id = Some(request_id.clone());
     check(exchange, head).map_err(Refusal::bad_request)?;
+    // Again, as `Connection` may have named it: the row and the upstream must know the same one.
+    head.headers.insert(hygiene::X_REQUEST_ID, request_id);
     exchange.trace = Some(hygiene::continue_trace(&mut head.headers));
     identify(worker, exchange, head).map_err(Refusal::bad_request)?;
     let cluster = find_service(worker, exchange)?;
@@ -87,6 +90,8 @@ fn check(exchange: &mut Exchange, head: &mut Parts) -> Result<(), BadRequest> {
         return Err(BadRequest { status: StatusCode::EXPECTATION_FAILED, detail: "the expectation is unknown" });
     }
     hygiene::strip_hop_by_hop(&mut head.headers);
+    hygiene::join_cookies(&mut head.headers);
+    exchange.read_user_agent(&head.headers);
     Ok(())
 }
 
@@ -149,7 +154,7 @@ fn decide(worker: &Worker, exchange: &mut Exchange, head: &Parts) -> Result<Opti
         route: exchange.route.as_deref().unwrap_or_default(),
         scheme: "http",
         protocol: exchange.protocol,
-        user_agent: exchange.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
+        user_agent: &exchange.user_agent,
         source_address: Some(exchange.peer().address),
         user: "",
         is_mtls: false,
@@ -157,13 +162,21 @@ fn decide(worker: &Worker, exchange: &mut Exchange, head: &Parts) -> Result<Opti
         request_bytes: content_length(head),
     };
     let verdict = match exchange.direction() {
-        Direction::Outbound => worker.enforcer.refuses_early(&facts).filter(|early| early.reason != Reason::NoSnapshot),
+        Direction::Outbound if worker.config.identity == Identity::Header => {
+            worker.enforcer.refuses_early(&facts).filter(|early| early.reason != Reason::NoSnapshot)
+        }
+        // The called side will not believe who calls, and may decide differently.
+        Direction::Outbound => None,
         Direction::Inbound | Direction::Gateway => Some(worker.enforcer.decide(&facts)),
     };
     exchange.decision = Decision::Allow;
     let Some(verdict) = verdict else { return Ok(None) };
     exchange.reason = Some(verdict.reason);
     let is_let_through = verdict.decision == Decision::Allow || passes_without_snapshot(worker, &verdict);
+    if !is_let_through {
+        // At once: the caller may be gone before he is answered.
+        exchange.decision = verdict.decision;
+    }
     let wait = verdict.wait;
     let refusal = (!is_let_through).then(|| Refusal::verdict(&verdict));
     exchange.verdict = Some(verdict);

@@ -10,9 +10,10 @@ mod headers;
 mod target;
 mod trace;
 
+pub(crate) use forwarded::X_REQUEST_ID;
 pub use forwarded::{append_forwarded_for, append_via, request_id};
 pub use framing::check_framing;
-pub use headers::{Upgrade, requested_upgrade, strip_hop_by_hop};
+pub use headers::{Upgrade, join_cookies, requested_upgrade, strip_hop_by_hop};
 pub use target::{Target, normal_path, read_target};
 pub use trace::{TraceContext, continue_trace};
 

@@ -50,13 +50,15 @@ impl WantedHeaders {
     }
 }
 
-/// The values of those that are there; several lines of one header are one value (RFC 9110 section 5.3).
+/// The value of a header, if it is there; several lines of one header are one value (RFC 9110 section 5.3).
+pub(crate) fn value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+/// The values of those that are there.
 fn find(wanted: &[(HeaderName, Arc<str>)], headers: &HeaderMap) -> Vec<(Arc<str>, String)> {
-    let value = |name: &HeaderName| {
-        let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
-        (!lines.is_empty()).then(|| lines.join(", "))
-    };
-    wanted.iter().filter_map(|(name, text)| Some((Arc::clone(text), value(name)?))).collect()
+    wanted.iter().filter_map(|(name, text)| Some((Arc::clone(text), value(headers, name)?))).collect()
 }
 
 #[cfg(test)]
@@ -64,6 +66,15 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn bytes_beyond_ascii_hide_no_value() {
+        let mut headers = HeaderMap::new();
+        for line in [&b"bot\xff/1"[..], b"b"] {
+            headers.append(http::header::USER_AGENT, HeaderValue::from_bytes(line).unwrap());
+        }
+        assert_eq!(value(&headers, &http::header::USER_AGENT).as_deref(), Some("bot\u{fffd}/1, b"));
+    }
 
     #[test]
     fn only_wanted_headers_are_found_and_lines_are_joined() {

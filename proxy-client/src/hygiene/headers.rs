@@ -28,6 +28,20 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Joins the lines that HTTP/2 may split `Cookie` into (RFC 9113 section 8.2.3): HTTP/1.1 knows only one.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+    if lines.len() < 2 {
+        return;
+    }
+    let is_sensitive = lines.iter().any(|line| line.is_sensitive());
+    let joined = lines.iter().map(|line| line.as_bytes()).collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(mut joined) = HeaderValue::from_bytes(&joined) {
+        joined.set_sensitive(is_sensitive);
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// What a request wants to switch to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upgrade {
@@ -93,6 +107,20 @@ mod tests {
         let mut kept: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         kept.sort_unstable();
         assert_eq!(kept, [("accept", "*/*"), ("host", "a"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn cookies_become_one_line() {
+        for (lines, expected) in
+            [(&[][..], &[][..]), (&["a=1"], &["a=1"]), (&["a=1", "b=2; c=3", "d=4"], &["a=1; b=2; c=3; d=4"])]
+        {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::COOKIE, HeaderValue::from_static(line));
+            }
+            join_cookies(&mut headers);
+            assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -51,9 +51,9 @@ pub fn read_target(method: &Method, uri: &Uri, version: Version, headers: &Heade
 
 /// The one form of a path that routing, policies and the upstream see.
 ///
-/// - `//` becomes `/`; escaped unreserved characters (`%61`) are unescaped, other escapes are written in upper case, and bytes
-///   beyond ASCII are escaped: these spellings are equivalent, so they must not get past a policy about one of them.
-/// - `.` and `..` segments, also escaped or with parameters (`..;x`), `%2f`, `%5c`, `\`, `#`, escaped control characters and broken
+/// - `//` becomes `/`; escaped unreserved characters (`%61`) and ``! $ & ' ( ) * + , : = @`` are unescaped, other escapes are
+///   written in upper case, and bytes beyond ASCII are escaped: these spellings are equivalent, so they must not get past a policy about one of them.
+/// - `.` and `..` segments, also escaped or with parameters (`..;x`), `%2f`, `%5c`, `%3b`, `\`, `#`, escaped control characters and broken
 ///   escapes are refused: servers disagree about what they mean.
 ///
 /// # Errors
@@ -103,7 +103,26 @@ fn push_escaped(normal: &mut String, byte: u8) -> Result<(), BadRequest> {
     match byte {
         b'/' | b'\\' => Err(BadRequest::new("the path has an escaped slash or backslash")),
         _ if byte.is_ascii_control() => Err(BadRequest::new("the path has an escaped control character")),
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+        b';' => Err(BadRequest::new("the path has an escaped ;")),
+        b'A'..=b'Z'
+        | b'a'..=b'z'
+        | b'0'..=b'9'
+        | b'-'
+        | b'.'
+        | b'_'
+        | b'~'
+        | b'!'
+        | b'$'
+        | b'&'
+        | b'\''
+        | b'('
+        | b')'
+        | b'*'
+        | b'+'
+        | b','
+        | b':'
+        | b'='
+        | b'@' => {
             normal.push(char::from(byte));
             Ok(())
         }
@@ -197,6 +216,8 @@ mod tests {
             ("/a%20b", "/a%20b"),
             ("/a;v=1/.well-known/..x", "/a;v=1/.well-known/..x"),
             ("/100%25", "/100%25"),
+            ("/%21%24%26%27%28%29%2A%2b%2C%3a%3D%40", "/!$&'()*+,:=@"),
+            ("/a%3Fb%5B", "/a%3Fb%5B"),
         ] {
             assert_eq!(normal_path(path).as_deref(), Ok(expected), "{path}");
         }
@@ -217,6 +238,8 @@ mod tests {
             "/a%2fb",
             "/a%2Fb",
             "/a%5Cb",
+            "/a%3bx",
+            "/..%3Bx/b",
             "/a\\b",
             "/a#b",
             "/a%",

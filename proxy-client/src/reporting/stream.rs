@@ -13,7 +13,7 @@ use tonic::Streaming;
 
 use super::{Reporting, RowLosses};
 use crate::backoff::Backoff;
-use crate::engine_channel::connect;
+use crate::engine_channel::{connect, in_time, log_end};
 
 /// Messages between us and the transport, which has its own flow control.
 const QUEUE_MESSAGES: usize = 4;
@@ -23,14 +23,14 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn run(reporting: &Reporting, stop: CancellationToken) {
     let mut backoff = Backoff::default();
     loop {
-        let ended = match Session::open(reporting).await {
+        let ended = match in_time(Session::open(reporting)).await {
             Ok(session) => session.run(&mut backoff, &stop).await,
             Err(error) => Err(error),
         };
         reporting.set_connected(false);
         let Err(error) = ended else { return };
         let wait = backoff.next_wait();
-        tracing::debug!(%error, wait_ms = wait.as_millis(), "the report stream ended");
+        log_end("report", &error, wait);
         // While nothing is left to send, there is no reason to stay.
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -110,8 +110,8 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&self, message: Message) -> Result<(), tonic::Status> {
-        let sent = self.requests.send(request(message)).await;
-        sent.map_err(|_| tonic::Status::unavailable("the stream was closed"))
+        let sent = self.requests.send(request(message));
+        in_time(async { sent.await.map_err(|_| tonic::Status::unavailable("the stream was closed")) }).await
     }
 }
 

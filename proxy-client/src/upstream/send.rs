@@ -7,7 +7,7 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Cluster;
 use super::connection::Connection;
@@ -58,12 +58,14 @@ pub(crate) async fn send(
     let mut freshness = Freshness::Any;
     let mut attempts = 0;
     loop {
-        let (endpoint, mut connection) = connect(cluster, freshness, timeouts, attempts).await?;
+        let connected = timeout_at(deadline, connect(cluster, freshness, timeouts, attempts)).await;
+        let late = |_| Failure { kind: FailureKind::Timeout, address: None, attempts };
+        let (endpoint, mut connection) = connected.map_err(late)??;
         address_to(&endpoint, &mut request);
         let again = (connection.is_reused() && is_repeatable(&request)).then(|| copy_of(&request));
         attempts += 1;
         let fail = |kind, attempts| Failure { kind, address: Some(Arc::clone(endpoint.address())), attempts };
-        let mut error = match tokio::time::timeout_at(deadline, connection.send(request)).await {
+        let mut error = match timeout_at(deadline, connection.send(request)).await {
             Ok(Ok(response)) => {
                 return Ok(Sent { response, connection, address: Arc::clone(endpoint.address()), attempts });
             }

@@ -8,7 +8,11 @@ use crate::engine::{Engine, snapshot};
 use crate::harness::{PERMIT_ALL, Running, nowhere};
 
 async fn outbound(engine: &Engine, services: &str) -> Running {
-    let yaml = format!("version: v7\noutbound: {{ listen: 127.0.0.1:0 }}\nservices: {services}\n");
+    outbound_with(engine, services, "").await
+}
+
+async fn outbound_with(engine: &Engine, services: &str, more: &str) -> Running {
+    let yaml = format!("version: v7\noutbound: {{ listen: 127.0.0.1:0 }}\nservices: {services}\n{more}\n");
     let running = Running::start(engine.address, &yaml);
     engine.wait(|received| received.acknowledged.iter().any(|version| *version > 0)).await;
     running
@@ -52,19 +56,25 @@ async fn an_unknown_service_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn refuses_early_what_would_be_refused() {
+async fn refuses_early_only_where_the_caller_is_believed() {
     let forbid = r#"
         permit (principal, action, resource);
         @id("no-refunds") forbid (principal, action, resource == Service::"shop/payments") when { context.path == "/refund" };
     "#;
-    let engine = Engine::start(snapshot(1, forbid, ""));
-    let proxy = outbound(&engine, &format!("{{ shop/payments: [\"{}\"] }}", backend::start().await)).await;
-    let mut request = get("/refund", &[]);
-    request.headers_mut().insert("host", "payments".parse().unwrap());
-    let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, request).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    let row = &engine.rows(1).await[0];
-    assert_eq!((&*row["direction"], &*row["decision"], &*row["policies"]), ("outbound", "deny", "[no-refunds]"));
+    for (identity, status, decision, policies) in [
+        ("identity: header", StatusCode::FORBIDDEN, "deny", "[no-refunds]"),
+        ("identity: none", StatusCode::OK, "allow", ""),
+    ] {
+        let engine = Engine::start(snapshot(1, forbid, ""));
+        let services = format!("{{ shop/payments: [\"{}\"] }}", backend::start().await);
+        let proxy = outbound_with(&engine, &services, identity).await;
+        let mut request = get("/refund", &[]);
+        request.headers_mut().insert("host", "payments".parse().unwrap());
+        let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, request).await;
+        assert_eq!(answer.status, status, "{identity}");
+        let row = &engine.rows(1).await[0];
+        assert_eq!((&*row["direction"], &*row["decision"], &*row["policies"]), ("outbound", decision, policies));
+    }
 }
 
 #[tokio::test]
