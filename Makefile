@@ -32,7 +32,6 @@ generate: ## Writes what is generated and committed: protobuf code and the vocab
 	TOLLGATE_GENERATE=1 $(CARGO) test --locked -p tollgate-api -p tollgate-attributes
 
 bench: setup ## Measures beside peers; figures and method in tests/bench/README.md
-	$(CARGO) build --release --locked --workspace
 	tests/bench/run.sh $(ARGS)
 
 soak: ## The property tests of everything that reads outside bytes, with many more cases

@@ -11,4 +11,7 @@ fi
 envoy=$(find "$venv" -type f -name 'envoy*' -perm -u+x -size +1M -print -quit)
 mkdir -p "$venv/peers"
 ln -sf "$envoy" "$venv/peers/envoy"
-PATH="$venv/peers:$PATH" cargo bench --locked --bench loop -- "$@"
+# What is measured is a release; what measures shares its build with the tests.
+cargo build --release --locked --bin tollgate
+TOLLGATE_BINARY=${CARGO_TARGET_DIR:-target}/release/tollgate PATH="$venv/peers:$PATH" \
+    cargo bench --profile dev --locked --bench loop -- "$@"
