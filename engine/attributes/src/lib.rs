@@ -1,6 +1,6 @@
 //! The vocabulary: every attribute of a request, once.
 //!
-//! [`vocabulary`] holds the one table. The Arrow schema, the row that a reporter fills, the batch builder, the Cedar
+//! `vocabulary.rs` holds the one table. The Arrow schema, the row that a reporter fills, the batch builder, the Cedar
 //! context and the documentation page all come from it, so that adding an attribute touches one place.
 
 mod batch;
