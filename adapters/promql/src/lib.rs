@@ -1,0 +1,1 @@
+//! PromQL: a small evaluator over any source of series.

@@ -1,0 +1,1 @@
+//! The durable store: write-ahead log, Parquet, manifest, compaction and retention.
