@@ -1,0 +1,90 @@
+//! Why the store cannot do what it was asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+
+/// Why the store cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A local file could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// An object of the object store could not be read or written.
+    #[error("cannot {action} `{key}` in {place}: {source}")]
+    Object {
+        /// What was tried.
+        action: &'static str,
+        /// The object's key.
+        key: String,
+        /// The object store.
+        place: String,
+        /// Why it failed.
+        source: object_store::Error,
+    },
+    /// A file holds what no engine wrote, and without it data would be lost.
+    #[error("`{}` is damaged: {problem}; restore it, or move it away and accept what that loses", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that this version cannot read, and without which data would be lost.
+    #[error("`{}` {problem}; start the version that wrote it, or move it away and accept what that loses", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        problem: String,
+    },
+    /// Rows could not be turned into Parquet or back.
+    #[error("cannot {action} `{key}`: {source}")]
+    Parquet {
+        /// What was tried.
+        action: &'static str,
+        /// The file's key.
+        key: String,
+        /// Why it failed.
+        source: ParquetError,
+    },
+    /// Rows do not have the columns or values that their table wants.
+    #[error("rows of `{table}`: {source}")]
+    Rows {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: ArrowError,
+    },
+    /// A background task ended before its work was done: the process is stopping.
+    #[error("the store is stopping")]
+    Stopping,
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later: a full or failing disk, an object store that is away.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Object { .. })
+    }
+
+    /// Whether there is no room left where it wanted to write.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
