@@ -33,12 +33,27 @@ pub(crate) struct Fleet {
     dir: Arc<DataDir>,
     metrics: Arc<Metrics>,
     leases: Mutex<Leases>,
-    /// The revision of the members that is on disk.
-    saved_revision: Mutex<u64>,
+    /// What of the members is on disk.
+    saved: Mutex<Saved>,
     /// When the leases were last counted, which means walking through all of them.
     counted_ms: Mutex<u64>,
     streams: Mutex<HashMap<StreamId, Stream>>,
     urgent: Notify,
+}
+
+/// Revisions of the members, as [`Leases`] counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Saved {
+    /// What they may hold has grown: kept before they are told.
+    revision: u64,
+    /// It has shrunk: kept when there is time.
+    slack: u64,
+}
+
+impl Saved {
+    fn of(leases: &Leases) -> Self {
+        Self { revision: leases.members_revision(), slack: leases.members_slack() }
+    }
 }
 
 /// One stream, as its session sees it.
@@ -64,10 +79,10 @@ impl Fleet {
         };
         let leases = Leases::new(config, clock.monotonic_ms(), known);
         save(&dir, &leases)?;
-        let saved_revision = Mutex::new(leases.members_revision());
+        let saved = Mutex::new(Saved::of(&leases));
         let (leases, streams) = (Mutex::new(leases), Mutex::default());
         let counted_ms = Mutex::default();
-        Ok(Self { clock, dir, metrics, leases, saved_revision, counted_ms, streams, urgent: Notify::new() })
+        Ok(Self { clock, dir, metrics, leases, saved, counted_ms, streams, urgent: Notify::new() })
     }
 
     /// What is divided from now on.
@@ -106,6 +121,9 @@ impl Fleet {
         for demand in &request.demand {
             leases.demand(stream, demand, now_ms);
         }
+        if request.leaving {
+            leases.leave(stream, now_ms);
+        }
         drop(leases);
         self.urgent.notify_one();
     }
@@ -125,30 +143,50 @@ impl Fleet {
     pub(crate) fn changes(&self, stream: StreamId, version: u64) -> Result<Changes, DataError> {
         let mut leases = self.leases.lock();
         let changes = leases.changes(stream, version, self.clock.monotonic_ms());
-        let mut saved = self.saved_revision.lock();
-        let revision = leases.members_revision();
-        if *saved != revision {
+        let mut saved = self.saved.lock();
+        if saved.revision != leases.members_revision() {
             // INVARIANT: what a member may enforce is on disk before it is told, so that a restarted engine reserves it.
             // It is a small file, rarely written, and nobody may be given anything until it is.
             save(&self.dir, &leases)?;
-            *saved = revision;
+            *saved = Saved::of(&leases);
         }
         Ok(changes)
     }
 
+    /// Keeps what the members hold less of than is on disk, without keeping the leases from anybody meanwhile.
+    fn save_slack(&self) {
+        let leases = self.leases.lock();
+        let mut saved = self.saved.lock();
+        let now = Saved::of(&leases);
+        if *saved == now {
+            return;
+        }
+        let members = leases.members();
+        drop(leases);
+        match write(&self.dir, &members) {
+            Ok(()) => *saved = now,
+            Err(error) => tracing::warn!(%error, "members were not kept: too much stays reserved until they are"),
+        }
+    }
+
     /// Looks after the leases for ever.
-    pub(crate) async fn run(&self) {
+    pub(crate) async fn run(self: Arc<Self>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = self.urgent.notified() => {}
             }
-            self.tick();
+            if self.tick() {
+                let fleet = Arc::clone(&self);
+                // It ends by itself, and one that is not waited for at shutdown loses nothing.
+                drop(tokio::task::spawn_blocking(move || fleet.save_slack()));
+            }
             tokio::time::sleep(URGENT_TICK).await;
         }
     }
 
-    fn tick(&self) {
+    /// Says whether it is time for what is done rarely.
+    fn tick(&self) -> bool {
         let now_ms = self.clock.monotonic_ms();
         let mut leases = self.leases.lock();
         leases.tick(now_ms);
@@ -159,14 +197,20 @@ impl Fleet {
             .for_each(|(_, stream)| stream.wake.notify_one());
         drop(streams);
         let mut counted_ms = self.counted_ms.lock();
-        if now_ms.saturating_sub(*counted_ms) >= COUNT_EVERY_MS {
+        let is_time = now_ms.saturating_sub(*counted_ms) >= COUNT_EVERY_MS;
+        if is_time {
             *counted_ms = now_ms;
             self.metrics.leases(leases.rows(now_ms).iter().filter(|row| row.expires_in_ms > 0).count());
         }
+        is_time
     }
 }
 
 fn save(dir: &DataDir, leases: &Leases) -> Result<(), DataError> {
-    let members = serde_json::to_string(&leases.members()).map_err(|error| dir.damaged(MEMBERS, error))?;
+    write(dir, &leases.members())
+}
+
+fn write(dir: &DataDir, members: &[Member]) -> Result<(), DataError> {
+    let members = serde_json::to_string(members).map_err(|error| dir.damaged(MEMBERS, error))?;
     dir.write(MEMBERS, &members)
 }

@@ -81,6 +81,7 @@ pub struct Leases {
     timers: BTreeSet<(u64, u32)>,
     housekeeping_ms: u64,
     members_revision: u64,
+    members_slack: u64,
 }
 
 impl Leases {
@@ -110,6 +111,7 @@ impl Leases {
             timers: BTreeSet::new(),
             housekeeping_ms: 0,
             members_revision: 1,
+            members_slack: 0,
         };
         for member in known.unwrap_or_default() {
             leases.remember(&member, now_ms);
@@ -152,7 +154,12 @@ impl Leases {
         self.touch_bucket(id);
     }
 
-    /// Moves whenever [`Leases::members`] has changed. Must be compared after [`Leases::changes`], and the members kept before
+    /// Moves whenever [`Leases::members`] hold less than what was kept. Kept late, it only reserves too much after a restart.
+    pub fn members_slack(&self) -> u64 {
+        self.members_slack
+    }
+
+    /// Moves whenever somebody joined or may hold more than what was kept. Must be compared after [`Leases::changes`], and the members kept before
     /// those changes are pushed: a restarted engine that does not know of a safe share would give it away twice.
     pub fn members_revision(&self) -> u64 {
         self.members_revision

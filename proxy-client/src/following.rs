@@ -75,15 +75,16 @@ impl Following {
         self.shared.is_connected.load(Ordering::Relaxed)
     }
 
-    /// Applies snapshots and sends demand until `stop`; reconnects with backoff for as long as it takes.
+    /// Applies snapshots and sends demand until `stop`; reconnects with backoff for as long as it takes. At the end it says
+    /// that nothing is enforced here any more, so it may only be told to stop when that is so.
     pub async fn run(&self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         loop {
-            let ended = tokio::select! {
-                ended = self.watch(&mut backoff) => ended,
-                () = stop.cancelled() => return,
-            };
+            let ended = self.watch(&mut backoff, &stop).await;
             self.set_connected(false);
+            if stop.is_cancelled() {
+                return;
+            }
             let wait = backoff.next_wait();
             log_end("watch", &ended, wait);
             tokio::select! {
@@ -94,10 +95,14 @@ impl Following {
     }
 
     /// Runs one stream and says why it ended.
-    async fn watch(&self, backoff: &mut Backoff) -> tonic::Status {
-        match in_time(Session::open(&self.shared)).await {
+    async fn watch(&self, backoff: &mut Backoff, stop: &CancellationToken) -> tonic::Status {
+        let opened = tokio::select! {
+            opened = in_time(Session::open(&self.shared)) => opened,
+            () = stop.cancelled() => return tonic::Status::cancelled("stopped"),
+        };
+        match opened {
             Ok(session) => {
-                let Err(ended) = session.run(self, backoff).await;
+                let Err(ended) = session.run(self, backoff, stop).await;
                 ended
             }
             Err(error) => error,
@@ -137,10 +142,16 @@ impl<'a> Session<'a> {
         Ok(Self { shared, requests, snapshots, heartbeat: interval(HEARTBEAT), has_whole: false })
     }
 
-    async fn run(mut self, following: &Following, backoff: &mut Backoff) -> Result<Infallible, tonic::Status> {
+    async fn run(
+        mut self,
+        following: &Following,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Result<Infallible, tonic::Status> {
         let mut demand = interval(DEMAND_INTERVAL);
         loop {
             tokio::select! {
+                () = stop.cancelled() => return Err(self.leave().await),
                 snapshot = self.snapshots.message() => {
                     let snapshot = snapshot?.ok_or_else(|| tonic::Status::unavailable("the engine closed the stream"))?;
                     self.enforce(&snapshot).await?;
@@ -182,11 +193,25 @@ impl<'a> Session<'a> {
     async fn refuse(&mut self, version: u64, why: String) -> Result<(), tonic::Status> {
         tracing::error!(version, error = why, "a snapshot was refused, and the last good one stays in force");
         self.send(v1::WatchRequest { refused: why.clone(), ..request(self.shared) }).await?;
+        self.close().await;
+        Err(tonic::Status::failed_precondition(why))
+    }
+
+    /// Gives back whatever is held, which would otherwise stay reserved until the engine forgets the reporter.
+    async fn leave(&mut self) -> tonic::Status {
+        match self.send(v1::WatchRequest { leaving: true, ..request(self.shared) }).await {
+            Ok(()) => self.close().await,
+            Err(error) => tracing::debug!(%error, "the engine was not told that the proxy leaves"),
+        }
+        tonic::Status::cancelled("stopped")
+    }
+
+    /// Ends the stream once the engine has read its last message.
+    async fn close(&mut self) {
         let (closed, _) = mpsc::channel(1);
         self.requests = closed;
         let rest = async { while let Ok(Some(_)) = self.snapshots.message().await {} };
         let _ = tokio::time::timeout(FAREWELL, rest).await;
-        Err(tonic::Status::failed_precondition(why))
     }
 
     async fn send_demand(&mut self) -> Result<(), tonic::Status> {

@@ -128,7 +128,7 @@ impl Control {
     async fn supervise(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let (reporting, following) = (self.metrics.reporting.clone(), self.metrics.following.clone());
-        let follow = tokio::spawn({
+        let mut follow = tokio::spawn({
             let stop = stop.clone();
             async move { following.run(stop).await }
         });
@@ -162,7 +162,10 @@ impl Control {
             tracing::warn!(rows = lost, "the engine did not take the last rows");
             report.abort();
         }
-        follow.abort();
+        // The workers have ended: nothing is enforced here any more, and the engine is told so.
+        if tokio::time::timeout_at(flushed_by.max(tokio::time::Instant::now() + LAST_ROWS), &mut follow).await.is_err() {
+            follow.abort();
+        }
         if let Some(admin) = admin {
             admin.abort();
         }

@@ -142,7 +142,7 @@ impl Taking {
             hello,
             acknowledged_version: self.enforcer.version(),
             demand: self.enforcer.take_demand(),
-            refused: String::new(),
+            ..v1::WatchRequest::default()
         }
     }
 }

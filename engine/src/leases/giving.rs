@@ -92,11 +92,15 @@ impl Leases {
         if ppm == 0 && share.history.is_empty() {
             return None;
         }
+        let kept = share.history.most();
         share.history.give(Grant { version, amount: ppm, expires_ms: NEVER });
+        let is_more = share.history.most() > kept;
         if grows && ppm == PPM_WHOLE {
             self.end_leases(id, name);
         }
-        self.members_revision += 1;
+        if is_more {
+            self.members_revision += 1;
+        }
         self.touch_scope(name);
         Some(v1::SafeShare { scope: name.to_string(), parts_per_million: u32::try_from(ppm).unwrap_or(0) })
     }

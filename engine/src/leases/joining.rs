@@ -117,7 +117,7 @@ impl Leases {
             }
             self.touch_scope(&name);
         }
-        self.members_revision += 1;
+        self.members_slack += 1;
     }
 
     /// A member of an earlier run of the engine: what it may hold stays reserved.
@@ -310,7 +310,7 @@ impl Leases {
             if share.history.acknowledge(version) {
                 share.is_assumed = false;
                 share.inherited = 0;
-                self.members_revision += 1;
+                self.members_slack += 1;
                 self.touch_scope(&name);
             }
         }

@@ -400,6 +400,9 @@ pub struct WatchRequest {
     /// Why the snapshot after `acknowledged_version` could not be applied; empty when all is well.
     #[prost(string, tag = "5")]
     pub refused: ::prost::alloc::string::String,
+    /// The reporter enforces nothing any more and will not again: what it held is free at once. The last message of a stream.
+    #[prost(bool, tag = "6")]
+    pub leaving: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchHello {
