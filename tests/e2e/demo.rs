@@ -28,7 +28,9 @@ async fn ends_by_itself_with_a_summary_and_leaves_only_its_directory() {
     let paying = row("customers/paying", "shop/storefront");
     assert!(paying[0] > 100.0 && paying[1] == 100.0 && paying[5] == 0.0 && paying[6] == 0.0, "{text}");
     let free = row("customers/free", "shop/storefront");
-    assert!(free[4] > 0.0 && free[6] > 0.0, "the free tier is limited:\n{text}");
+    // A machine that is too slow for the demo's load may not reach the limit of 20/s.
+    let is_under_the_limit = free[0] < 20.0 * 8.0;
+    assert!(free[4] > 0.0 && (free[6] > 0.0 || is_under_the_limit), "the free tier is limited:\n{text}");
     let intruder = row("unknown/intruder", "shop/payments");
     assert!(intruder[4] == 0.0 && intruder[5] > 0.0, "the intruder is denied:\n{text}");
     assert!(row("shop/catalog", "shop/payments")[4] > 0.0, "{text}");
