@@ -55,7 +55,7 @@ pub(super) fn run(runtime: &Runtime, engine: &str, format: Format) -> anyhow::Re
     let tables = runtime.block_on(tables(engine))?;
     let config = Config::builder().auto_add_history(true).max_history_size(1_000)?.build();
     let mut editor: Editor<Sql, FileHistory> = Editor::with_config(config)?;
-    editor.set_helper(Some(Sql { words: words(tables) }));
+    editor.set_helper(Some(Sql::new(tables)));
     let history = history_file();
     if let Some(file) = &history {
         // A history that is missing or unreadable is an empty one.
@@ -108,14 +108,6 @@ async fn tables(engine: &str) -> anyhow::Result<Vec<String>> {
     Ok(rows.iter().filter_map(|row| row["table_name"].as_str()).map(str::to_owned).collect())
 }
 
-fn words(tables: Vec<String>) -> Vec<String> {
-    let columns = ATTRIBUTES.iter().map(|attribute| attribute.name.to_owned());
-    let mut words: Vec<_> = KEYWORDS.iter().map(|word| (*word).to_owned()).chain(tables).chain(columns).collect();
-    words.sort();
-    words.dedup();
-    words
-}
-
 /// `$XDG_STATE_HOME/tollgate/sql_history`, or below `~/.local/state`.
 fn history_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
@@ -127,7 +119,30 @@ fn history_file() -> Option<PathBuf> {
 
 /// Completion of tables, columns and keywords; a query goes on over lines until its `;`.
 struct Sql {
+    tables: Vec<String>,
+    /// Tables, columns and keywords.
     words: Vec<String>,
+}
+
+impl Sql {
+    fn new(mut tables: Vec<String>) -> Self {
+        tables.sort();
+        let columns = ATTRIBUTES.iter().map(|attribute| attribute.name.to_owned());
+        let keywords = KEYWORDS.iter().map(|word| (*word).to_owned());
+        let mut words: Vec<_> = keywords.chain(tables.iter().cloned()).chain(columns).collect();
+        words.sort();
+        words.dedup();
+        Self { tables, words }
+    }
+
+    /// What the word that is being typed after `before` may become: after `FROM` and the like only a table.
+    fn candidates(&self, before: &str, typed: &str) -> impl Iterator<Item = &String> {
+        let previous = before.split_whitespace().next_back().unwrap_or_default().to_uppercase();
+        let is_table = matches!(previous.as_str(), "FROM" | "JOIN" | "DESCRIBE" | "\\D");
+        let words = if is_table { &self.tables } else { &self.words };
+        let typed = typed.to_lowercase();
+        words.iter().filter(move |word| (is_table || !typed.is_empty()) && word.to_lowercase().starts_with(&typed))
+    }
 }
 
 impl Helper for Sql {}
@@ -143,8 +158,7 @@ impl Completer for Sql {
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = &line[..position];
         let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| at + 1);
-        let typed = before[start..].to_lowercase();
-        let matches = self.words.iter().filter(|word| !typed.is_empty() && word.to_lowercase().starts_with(&typed));
+        let matches = self.candidates(&before[..start], &before[start..]);
         Ok((start, matches.map(|word| Pair { display: word.clone(), replacement: word.clone() }).collect()))
     }
 }
@@ -167,5 +181,14 @@ mod tests {
         assert!(expand("\\d").starts_with("SELECT table_name"));
         assert_eq!(expand("\\d requests"), "DESCRIBE requests");
         assert_eq!(expand("SELECT 1"), "SELECT 1");
+    }
+
+    #[test]
+    fn only_tables_are_offered_where_a_table_stands() {
+        let sql = Sql::new(vec!["requests".into(), "reporters".into()]);
+        let offered = |before, typed| sql.candidates(before, typed).cloned().collect::<Vec<_>>();
+        assert_eq!(offered("SELECT count(*) from ", "re"), ["reporters", "requests"]);
+        assert_eq!(offered("SELECT ", "request_b"), ["request_bytes"]);
+        assert_eq!(offered("SELECT ", ""), [""; 0]);
     }
 }

@@ -17,6 +17,8 @@ use crate::signals::to_proto;
 pub(super) const INTERVAL: Duration = Duration::from_millis(50);
 const REPORTER: &str = "engine";
 const ALL: u32 = 1_000_000;
+/// The scope of limits that are fixed to no service.
+const EVERYWHERE: &str = "*";
 
 /// Looks at limits as if all of each were its own, and spends nothing.
 pub(super) struct Looking {
@@ -93,14 +95,20 @@ impl Taking {
     }
 
     /// Joins the fleet of a service. Its first snapshot is in force when this returns.
+    ///
+    /// A service that no limit is fixed to needs no fleet of its own. So made-up names, which an asker may send without end,
+    /// take no room among the services.
     pub(super) fn front(&self, service: &str) -> Result<(), SessionError> {
+        let service = if self.outlet.publisher.newest().scopes.contains(service) { service } else { EVERYWHERE };
         let mut member = self.member.lock();
-        if member.session.is_some() && member.services.iter().any(|known| known == service) {
+        let is_fronted = member.services.iter().any(|known| known == service);
+        if member.session.is_some() && is_fronted {
             return Ok(());
         }
         let mut services = member.services.clone();
-        services.push(service.to_owned());
-        services.dedup();
+        if !is_fronted {
+            services.push(service.to_owned());
+        }
         let request = self.request(Some(v1::WatchHello {
             reporter: REPORTER.to_owned(),
             epoch: self.epoch,

@@ -60,3 +60,16 @@ async fn takes_tokens_as_a_member_of_the_fleet() {
     assert_eq!(running.number("SELECT count(*) FROM reporters WHERE name = 'engine' AND connected").await, 1);
     running.engine.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_destinations_do_not_loosen_limits() {
+    let running = start().await;
+    for n in 0..1_100 {
+        let made_up = v1::CheckRequest { take_tokens: true, destination: format!("made/up-{n}"), ..get("GET") };
+        assert_eq!(running.engine.check(&made_up).decision, "deny");
+    }
+    let take = v1::CheckRequest { take_tokens: true, ..get("GET") };
+    let decisions: Vec<String> = (0..4).map(|_| running.engine.check(&take).decision).collect();
+    assert_eq!(decisions, ["allow", "allow", "limit", "limit"]);
+    running.engine.shutdown().await;
+}
