@@ -1,12 +1,17 @@
 //! Counts batches of `requests` as they arrive, and gives out what was counted as deltas.
 
+mod taken;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::emit::{Entry, Texts, at_time, sorted, unordered};
+pub use self::taken::Taken;
+use crate::cell::Cell;
+use crate::emit::{Texts, at_time, unordered};
 use crate::error::RollupError;
 use crate::interval::{Bounds, Folded, Interval};
 use crate::key::{EFFECT, NAMES_MAX, POLICY};
@@ -288,7 +293,7 @@ fn count_traffic(
     bounds: &mut Bounds,
     rows: &RequestRows<'_>,
     keys: &[u128],
-    run: std::ops::Range<usize>,
+    run: Range<usize>,
 ) -> u64 {
     second.rows.take();
     let mut last = None;
@@ -329,48 +334,7 @@ impl Group {
     }
 }
 
-/// What was counted between two cuts.
-#[derive(Debug)]
-pub struct Taken {
-    names: Names,
-    words: Names,
-    seconds: Vec<Interval<Tally>>,
-    minutes: Vec<Interval<Tally>>,
-    hours: Vec<Interval<Tally>>,
-    policies: Vec<Interval<PolicyTally>>,
-}
-
-impl Taken {
-    /// The deltas of all tables: one batch for each that has rows, one row for each key, sorted.
-    ///
-    /// # Errors
-    /// Arrow's own, when a batch would be too large for it. Nothing is lost: it may be called again.
-    pub fn finish(&self) -> Result<Vec<(Table, RecordBatch)>, ArrowError> {
-        let texts = Texts { names: &self.names, words: &self.words };
-        let mut batches = vec![
-            (Table::Traffic1s, delta(&self.seconds, texts)?),
-            (Table::Traffic1m, delta(&self.minutes, texts)?),
-            (Table::Traffic1h, delta(&self.hours, texts)?),
-            (Table::PolicyTraffic1m, delta(&self.policies, texts)?),
-        ];
-        batches.retain(|(_, rows)| rows.num_rows() > 0);
-        Ok(batches)
-    }
-}
-
-fn delta<C: crate::cell::Cell>(intervals: &[Interval<C>], texts: Texts<'_>) -> Result<RecordBatch, RollupError> {
-    let entries = (0..).zip(intervals).flat_map(|(source, interval)| {
-        let entry =
-            move |(place, key): (u32, &u128)| Entry { time_us: interval.start_us, key: *key, at: (source, place) };
-        (0..).zip(&interval.keys).map(entry)
-    });
-    sorted::<C>(entries.collect(), texts, |cell, (source, place)| {
-        cell.absorb(&intervals[source as usize].cells[place as usize]);
-        Ok(())
-    })
-}
-
-fn interval_rows<C: crate::cell::Cell>(interval: &Interval<C>, texts: Texts<'_>) -> Result<RecordBatch, ArrowError> {
+fn interval_rows<C: Cell>(interval: &Interval<C>, texts: Texts<'_>) -> Result<RecordBatch, ArrowError> {
     cached(&interval.rows, || unordered(std::iter::once(interval), texts))
 }
 

@@ -148,7 +148,11 @@ impl<'a> Columns<'a> {
         if self.trace_ids.is_valid(row) {
             return mix(self.trace_ids.value(row));
         }
-        let id = if self.request_ids.is_valid(row) { mix(self.request_ids.value(row).as_bytes()) } else { row as u64 };
+        let id = if self.request_ids.is_valid(row) {
+            mix(self.request_ids.value(row).as_bytes())
+        } else {
+            finish(row as u64)
+        };
         let values = [self.times[row], self.durations[row], self.response_bytes[row]];
         values.into_iter().fold(id, |hash, value| finish(hash ^ value as u64))
     }

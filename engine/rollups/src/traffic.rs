@@ -1,11 +1,12 @@
 //! `traffic`: requests, bytes, errors and durations by direction, source, destination, route, method, status class and
 //! decision.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use std::sync::Arc;
 
 use crate::cell::Cell;
 use crate::error::RollupError;
