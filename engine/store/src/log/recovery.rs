@@ -106,11 +106,9 @@ impl Recovering<'_> {
         self.found.segments += 1;
         self.found.bytes += bytes.len() as u64;
         let header = SegmentHeader::new(&self.files.engine, first);
-        if following.is_none() && header.is_torn(&bytes) {
-            return self.remove_torn(first, bytes.len());
-        }
         let reader = match read_segment(&bytes) {
             Ok((header, reader)) if header.first == first && header.engine == self.files.engine => reader,
+            Err(_) if following.is_none() && header.is_torn(&bytes) => return self.remove_torn(first, bytes.len()),
             Ok(_) => return self.unreadable(first, &name, "is another segment than its name says"),
             Err(error) => return self.unreadable(first, &name, &error.to_string()),
         };

@@ -34,7 +34,7 @@ fn open(options: &LogOptions, sealed: u64) -> Result<Opened, StoreError> {
     let found = recovered.found.clone();
     let (sender, durable) = channel();
     let log = recovered.start(Box::new(move |group: Vec<Entry<()>>| {
-        group.iter().for_each(|entry| drop(sender.send((entry.position, entry.record.sequence))));
+        group.iter().for_each(|entry| sender.send((entry.position, entry.record.sequence)).unwrap_or_default());
     }))?;
     Ok(Opened { log, durable, found, records })
 }

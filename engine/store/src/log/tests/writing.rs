@@ -95,8 +95,9 @@ fn after_a_failed_sync_records_are_written_again_elsewhere() {
 #[test]
 fn a_log_in_memory_passes_records_on() {
     let (sender, durable) = channel();
-    let sink =
-        move |group: Vec<Entry<u8>>| group.iter().for_each(|entry| drop(sender.send((entry.position, entry.item))));
+    let sink = move |group: Vec<Entry<u8>>| {
+        group.iter().for_each(|entry| sender.send((entry.position, entry.item)).unwrap_or_default())
+    };
     let log = Log::in_memory(Position(5), Box::new(sink)).unwrap();
     log.push(record(1, "x"), 9).unwrap();
     assert_eq!(durable.recv().unwrap(), (Position(5), 9));
