@@ -46,7 +46,7 @@ impl Histogram {
     pub fn absorb(&mut self, other: HistogramView<'_>) {
         self.zero = self.zero.saturating_add(other.zero());
         let (offset, counts) = other.trimmed();
-        let (Some(last), true) = (counts.len().checked_sub(1), !counts.is_empty()) else { return };
+        let Some(last) = counts.len().checked_sub(1) else { return };
         // Both ends first: the room for the rest is then made at once.
         let _ = self.bucket(offset + last as i32);
         let _ = self.bucket(offset);
