@@ -74,8 +74,10 @@ impl Manifest {
         let mut file = disk.append(&path).map_err(StoreError::io("open", &path))?;
         if frames.whole_bytes < bytes.len() as u64 {
             tracing::warn!(path = %path.display(), bytes = bytes.len() as u64 - frames.whole_bytes, "cut off a torn last entry");
-            file.truncate(frames.whole_bytes).and_then(|()| file.sync()).map_err(StoreError::io("cut", &path))?;
+            file.truncate(frames.whole_bytes).map_err(StoreError::io("cut", &path))?;
         }
+        // A process that was killed, or failed half-way, may have left name and entries to the kernel alone.
+        file.sync().and_then(|()| disk.sync_dir(dir)).map_err(StoreError::io("sync", &path))?;
         let manifest = Self {
             dir: dir.to_owned(),
             engine,

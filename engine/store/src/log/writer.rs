@@ -13,7 +13,8 @@ use crate::view::Position;
 
 /// A segment is full with so many bytes.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// Groups do not begin closer together unless much is waiting. A record that comes after a pause is written at once.
+/// Groups do not begin closer together while several senders are at work, unless much is waiting. A record that comes alone
+/// or after a pause is written at once.
 const PACE: Duration = Duration::from_millis(5);
 /// How long after a failure the next attempt is made.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 250 });
@@ -49,7 +50,8 @@ impl<T> Writer<T> {
     pub(super) fn run(mut self) {
         let mut pace = Instant::now();
         while let Some(group) = self.queue.take(pace) {
-            pace = Instant::now() + PACE;
+            // One sender that waits for each acknowledgement gains nothing by waiting longer.
+            pace = Instant::now() + if group.len() > 1 { PACE } else { Duration::ZERO };
             if !self.write_until_done(&group) {
                 tracing::error!(
                     records = group.len(),

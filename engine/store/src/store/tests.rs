@@ -1,5 +1,6 @@
 mod crashes;
 mod intake;
+mod measure;
 mod views;
 
 use std::collections::BTreeMap;

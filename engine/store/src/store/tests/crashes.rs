@@ -55,15 +55,20 @@ impl World {
         let mut options = options(&self.dir.path().join("data"));
         options.disk = Arc::new(self.disk.clone());
         options.compaction = CompactionLimits { open_files_max: 2, ..CompactionLimits::default() };
+        let mut failures = 0;
         loop {
             let opened = self.while_up(open(options.clone())).await?;
             if self.disk.is_down() {
                 return None;
             }
-            // A failure that does not last: the engine is started again.
-            if let Ok((store, recovery)) = opened {
-                assert!(recovery.aside.is_empty() && recovery.log.damaged.is_empty(), "{recovery:?}");
-                return Some(store);
+            match opened {
+                Ok((store, recovery)) => {
+                    assert!(recovery.aside.is_empty() && recovery.log.damaged.is_empty(), "{recovery:?}");
+                    return Some(store);
+                }
+                // A failure that does not last: the engine is started again.
+                Err(error) if failures == 10 => panic!("it cannot be opened: {error}"),
+                Err(_) => failures += 1,
             }
         }
     }
@@ -188,6 +193,12 @@ fn every_operation_may_fail() {
             survives(&SCRIPT, operation, &[(operation, Fault::Error)]).await;
         }
     });
+}
+
+#[test]
+fn what_a_failed_start_has_left_is_synced_by_the_next() {
+    // The manifest is renamed, and the sync of its directory fails.
+    run(survives(&[Action::Append, Action::Seal], 1_574_976_394_349_872_066, &[(6, Fault::Error)]));
 }
 
 fn action() -> impl Strategy<Value = Action> {
