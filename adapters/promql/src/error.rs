@@ -5,9 +5,9 @@ use crate::source::SourceError;
 /// Why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The text is no PromQL.
+    /// The text is no PromQL, or no query of the kind that is asked for.
     #[error("{0}")]
-    Parse(String),
+    BadData(String),
     /// PromQL that this evaluator does not know.
     #[error("{what} is not supported{place}")]
     Unsupported {
@@ -77,7 +77,7 @@ impl Error {
     #[must_use]
     pub const fn error_type(&self) -> ErrorType {
         match self {
-            Self::Parse(_) | Self::Parameter { .. } => ErrorType::BadData,
+            Self::BadData(_) | Self::Parameter { .. } => ErrorType::BadData,
             Self::Unsupported { .. } | Self::Execution(_) | Self::Limit { .. } => ErrorType::Execution,
             Self::Timeout => ErrorType::Timeout,
             Self::Source(_) => ErrorType::Internal,

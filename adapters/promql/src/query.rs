@@ -39,7 +39,7 @@ impl Query {
     /// Reads a query.
     ///
     /// # Errors
-    /// [`Error::Parse`] if it is no PromQL, or far too long or too deeply nested.
+    /// [`Error::BadData`] if it is no PromQL, or far too long or too deeply nested.
     pub fn parse(text: &str) -> Result<Self, Error> {
         Ok(Self { expr: parse(text)?, text: text.to_owned() })
     }
@@ -66,7 +66,7 @@ impl Query {
             ValueType::String => "string",
         };
         let reason = format!("invalid expression type \"{found}\" for range query, must be Scalar or instant Vector");
-        Err(Error::Parameter { name: "query", reason })
+        Err(Error::BadData(reason))
     }
 
     /// Everything that [`Query::instant`], or [`Query::range`] where a range is given, will ask its source for.
@@ -104,7 +104,7 @@ impl Range {
         }
         if self.end_ms.saturating_sub(self.start_ms) / self.step_ms > POINTS_MAX {
             let reason = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
-            return parameter("step", reason);
+            return Err(Error::BadData(reason.to_owned()));
         }
         Ok(())
     }
@@ -113,22 +113,22 @@ impl Range {
 /// The matchers of a selector such as `up{job="a"}`: what `match[]` holds.
 ///
 /// # Errors
-/// [`Error::Parse`] if the text is something else.
+/// [`Error::BadData`] if the text is something else.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, Error> {
     match parse(text)? {
         Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => {
             crate::eval::matchers(&selector).map_err(|what| Error::Unsupported { what, place: format!(" in `{text}`") })
         }
-        _ => Err(Error::Parse(format!("`{text}` is no series selector; write one such as `up{{job=\"a\"}}`"))),
+        _ => Err(Error::BadData(format!("`{text}` is no series selector; write one such as `up{{job=\"a\"}}`"))),
     }
 }
 
 fn parse(text: &str) -> Result<Expr, Error> {
     if text.len() > QUERY_BYTES_MAX {
-        return Err(Error::Parse(format!("the query is longer than {QUERY_BYTES_MAX} bytes")));
+        return Err(Error::BadData(format!("the query is longer than {QUERY_BYTES_MAX} bytes")));
     }
     text::check(text)?;
-    parser::parse(text).map_err(|reason| Error::Parse(format!("{reason} in `{}`", excerpt(text))))
+    parser::parse(text).map_err(|reason| Error::BadData(format!("{reason} in `{}`", excerpt(text))))
 }
 
 fn excerpt(text: &str) -> String {

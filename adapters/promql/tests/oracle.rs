@@ -29,5 +29,6 @@ fn answers_are_those_of_prometheus() {
         comparison.instant(&expression);
         comparison.range(&expression);
     }
+    expressions::FORMS.into_iter().for_each(|form| comparison.form(form));
     comparison.finish();
 }

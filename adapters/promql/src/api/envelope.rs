@@ -80,7 +80,7 @@ mod tests {
             r#"{"status":"success","data":{"resultType":"string","result":[1,"a"]}}"#,
         );
         check(
-            Err(Error::Parse("invalid promql query".to_owned())),
+            Err(Error::BadData("invalid promql query".to_owned())),
             400,
             r#"{"status":"error","errorType":"bad_data","error":"invalid promql query"}"#,
         );

@@ -60,7 +60,7 @@ impl InstantRequest {
     /// Reads the parameters; `now_ms` is the moment where they name none.
     ///
     /// # Errors
-    /// [`Error::Parameter`] or [`Error::Parse`].
+    /// [`Error::Parameter`] or [`Error::BadData`].
     pub fn read(parameters: &Parameters, now_ms: i64) -> Result<Self, Error> {
         let time_ms = parameters.read("time", parse_time)?.unwrap_or(now_ms);
         Ok(Self { query: query(parameters)?, time_ms, timeout_ms: parameters.read("timeout", parse_duration)? })
@@ -71,7 +71,7 @@ impl RangeRequest {
     /// Reads the parameters.
     ///
     /// # Errors
-    /// [`Error::Parameter`] or [`Error::Parse`].
+    /// [`Error::Parameter`] or [`Error::BadData`].
     pub fn read(parameters: &Parameters) -> Result<Self, Error> {
         let range = Range {
             start_ms: parameters.require("start", parse_time)?,
@@ -86,7 +86,7 @@ impl SeriesRequest {
     /// Reads the parameters. `/api/v1/series` wants a selector, the others do not: see [`Self::require_selector`].
     ///
     /// # Errors
-    /// [`Error::Parameter`] or [`Error::Parse`].
+    /// [`Error::Parameter`] or [`Error::BadData`].
     pub fn read(parameters: &Parameters) -> Result<Self, Error> {
         if parameters.all("match[]").count() > SELECTORS_MAX {
             let reason = format!("there are more than {SELECTORS_MAX} selectors");
@@ -108,10 +108,10 @@ impl SeriesRequest {
     /// Refuses a request without any selector.
     ///
     /// # Errors
-    /// [`Error::Parse`] in Prometheus' words.
+    /// [`Error::BadData`] in Prometheus' words.
     pub fn require_selector(self) -> Result<Self, Error> {
         if self.selectors.is_empty() {
-            return Err(Error::Parse("no match[] parameter provided".to_owned()));
+            return Err(Error::BadData("no match[] parameter provided".to_owned()));
         }
         Ok(self)
     }
@@ -121,7 +121,7 @@ impl ExemplarsRequest {
     /// Reads the parameters.
     ///
     /// # Errors
-    /// [`Error::Parameter`] or [`Error::Parse`].
+    /// [`Error::Parameter`] or [`Error::BadData`].
     pub fn read(parameters: &Parameters) -> Result<Self, Error> {
         let (start_ms, end_ms) = (parameters.require("start", parse_time)?, parameters.require("end", parse_time)?);
         check_order(start_ms, end_ms)?;
@@ -132,7 +132,7 @@ impl ExemplarsRequest {
 fn query(parameters: &Parameters) -> Result<Query, Error> {
     let text = parameters.require("query", |text| Ok(text.to_owned()))?;
     Query::parse(&text).map_err(|error| match error {
-        Error::Parse(reason) => Error::Parameter { name: "query", reason },
+        Error::BadData(reason) => Error::Parameter { name: "query", reason },
         other => other,
     })
 }

@@ -3,10 +3,12 @@
 use promql_parser::parser::{Call, Expr};
 
 use super::range_vector::RangeVector;
+use super::selector::is_stale;
 use super::{Evaluator, counter, instant, over_time};
 use crate::columns::{Column, Output, Steps, Value};
 use crate::error::Error;
-use crate::source::{Samples, Series};
+use crate::labels::Labels;
+use crate::source::Samples;
 
 impl Evaluator<'_> {
     pub(super) fn call(&self, call: &Call, steps: Steps) -> Result<Value, Error> {
@@ -79,13 +81,13 @@ impl Evaluator<'_> {
             [] => return Err(Error::execution(format!("`{name}` has no arguments"))),
         };
         let numbers = number.map(|number| self.scalar(number, steps)).transpose()?;
-        let vector = self.range_vector(vector, name, summed_by, steps)?;
+        let mut vector = self.range_vector(vector, name, summed_by, steps)?;
         let mut output = self.output(steps);
-        for series in &vector.series {
+        for series in std::mem::take(&mut vector.series) {
             let keeps_name = matches!(name, "last_over_time" | "first_over_time");
-            let labels = if keeps_name { series.labels.clone() } else { series.labels.without_name() };
-            let column = output.column(labels)?;
-            self.one_over_time(name, numbers.as_deref(), &vector, series, (&mut output, column), steps)?;
+            let labels = if keeps_name { series.labels } else { series.labels.without_name() };
+            let target = (&mut output, labels);
+            self.one_over_time(name, numbers.as_deref(), &vector, series.samples, target, steps)?;
         }
         Ok(output.finish())
     }
@@ -95,24 +97,24 @@ impl Evaluator<'_> {
         name: &str,
         numbers: Option<&[f64]>,
         vector: &RangeVector,
-        series: &Series,
-        (output, column): (&mut Output<'_>, usize),
+        samples: Samples,
+        (output, labels): (&mut Output<'_>, Labels),
         steps: Steps,
     ) -> Result<(), Error> {
-        let points = match &series.samples {
-            Samples::Increments(increments) if counter::is_growth(name) => {
-                let growth = counter::Growth::new(increments, vector.range_ms, self.options.lookback_ms);
-                for (step, time_ms) in vector.reference.times(steps).enumerate() {
-                    if let Some(value) = growth.at(name, time_ms) {
-                        output.put(column, step, value)?;
-                    }
+        let column = output.column(labels)?;
+        if let Samples::Increments(increments) = &samples
+            && counter::is_growth(name)
+        {
+            let growth = counter::Growth::new(increments, vector.range_ms, self.options.lookback_ms);
+            for (step, time_ms) in vector.reference.times(steps).enumerate() {
+                if let Some(value) = growth.at(name, time_ms) {
+                    output.put(column, step, value)?;
                 }
-                return Ok(());
             }
-            Samples::Points(points) => points.clone(),
-            counter => counter::into_points(counter.clone()),
-        };
-        let points: Vec<_> = points.into_iter().filter(|&(_, value)| !super::selector::is_stale(value)).collect();
+            return Ok(());
+        }
+        let mut points = counter::into_points(samples);
+        points.retain(|&(_, value)| !is_stale(value));
         let Some(function) = over_time::find(name) else { return Ok(()) };
         vector.slide(&points, steps, |step, window| {
             let number = numbers.map_or(f64::NAN, |numbers| numbers[step]);

@@ -3,8 +3,8 @@
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::Expr;
 
-use super::selector::matchers;
-use super::{Evaluator, instant, without_parentheses};
+use super::selector::{is_stale, matchers};
+use super::{Evaluator, counter, instant, without_parentheses};
 use crate::columns::{Column, Steps, Value};
 use crate::error::Error;
 use crate::labels::{Labels, METRIC_NAME};
@@ -40,10 +40,11 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn absent_over_time(&self, arg: &Expr, steps: Steps) -> Result<Vec<Column>, Error> {
-        let vector = self.range_vector(arg, "absent_over_time", None, steps)?;
+        let mut vector = self.range_vector(arg, "absent_over_time", None, steps)?;
         let mut present = vec![None; steps.len()];
-        for series in &vector.series {
-            let points = super::counter::into_points(series.samples.clone());
+        for series in std::mem::take(&mut vector.series) {
+            let mut points = counter::into_points(series.samples);
+            points.retain(|&(_, value)| !is_stale(value));
             vector.slide(&points, steps, |step, _| {
                 present[step] = Some(1.0);
                 Ok(())

@@ -42,7 +42,7 @@ fn check_nesting(bare: &str) -> Result<(), Error> {
             _ => {}
         }
         if nesting > NESTING_MAX {
-            return Err(Error::Parse(format!("the query has more than {NESTING_MAX} brackets within brackets")));
+            return Err(Error::BadData(format!("the query has more than {NESTING_MAX} brackets within brackets")));
         }
     }
     Ok(())
@@ -54,7 +54,7 @@ fn check_operators(bare: &str) -> Result<(), Error> {
         |word: &&str| ["and", "or", "unless", "atan2"].iter().any(|known| word.eq_ignore_ascii_case(known));
     let words = bare.split(|c: char| !c.is_alphanumeric() && c != '_').filter(is_operator).count();
     if signs + words > OPERATORS_MAX {
-        return Err(Error::Parse(format!("the query has more than {OPERATORS_MAX} operators")));
+        return Err(Error::BadData(format!("the query has more than {OPERATORS_MAX} operators")));
     }
     Ok(())
 }
@@ -88,5 +88,5 @@ fn check_duration(text: &str) -> Result<(), Error> {
         return Ok(());
     }
     let short: String = text.chars().take(40).collect();
-    Err(Error::Parse(format!("not a valid duration: `{short}`; write one such as `5m`")))
+    Err(Error::BadData(format!("not a valid duration: `{short}`; write one such as `5m`")))
 }

@@ -1,7 +1,7 @@
 //! One question to both sides.
 
 use serde_json::Value;
-use tollgate_promql::api::Envelope;
+use tollgate_promql::api::{Envelope, Parameters, RangeRequest};
 use tollgate_promql::{Answer, Error, Options, Query, Range};
 
 use crate::prometheus::Prometheus;
@@ -41,6 +41,20 @@ impl<'a> Comparison<'a> {
         self.check(&format!("{expression} over a range"), &theirs, ours, false);
     }
 
+    /// A form for `query_range`, as a client sends it. Complaints about parameters have the same words.
+    pub(crate) fn form(&mut self, form: &str) {
+        let theirs = self.oracle.ask_form("/api/v1/query_range", form);
+        let mut parameters = Parameters::default();
+        parameters.decode(form);
+        let request = RangeRequest::read(&parameters);
+        let ours = request.and_then(|request| request.query.range(&self.source, request.range, &Options::default()));
+        let error = ours.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        if !same_complaint(theirs["error"].as_str().unwrap_or_default(), &error) {
+            self.differences.push(format!("{form}: {} against {error}", theirs["error"]));
+        }
+        self.check(form, &theirs, ours, false);
+    }
+
     pub(crate) fn finish(self) {
         println!("{} questions, {} with an answer", self.questions, self.answered);
         assert!(self.answered * 2 > self.questions, "most questions should have an answer that is not empty");
@@ -57,6 +71,14 @@ impl<'a> Comparison<'a> {
             self.differences.push(format!("{question}: {difference}"));
         }
     }
+}
+
+/// The parser has words of its own, and so has whoever reads numbers.
+fn same_complaint(theirs: &str, ours: &str) -> bool {
+    let about = |text: &str| text.split(": ").next().unwrap_or_default().to_owned();
+    theirs == ours
+        || theirs.contains("parse error")
+        || (theirs.contains("cannot parse") && about(theirs) == about(ours))
 }
 
 fn seconds(ms: i64) -> String {

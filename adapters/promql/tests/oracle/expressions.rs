@@ -32,6 +32,25 @@ fn istio() -> Vec<String> {
     filled
 }
 
+/// Forms for `query_range`, good and bad.
+pub(crate) const FORMS: [&str; 15] = [
+    "query=temperature&start=1699956000&end=1699957000&step=60",
+    "query=temperature&start=2023-11-14T10:00:00Z&end=2023-11-14T12:20:00.5%2B02:00&step=1m30s",
+    "query=sum(temperature)&start=1699956000.123&end=1699957000.456&step=0.5",
+    "query=temperature&start=1699956000&end=1699957000&step=0",
+    "query=temperature&start=1699956000&end=1699957000&step=-1",
+    "query=temperature&start=1699956000&end=1699957000&step=x",
+    "query=temperature&start=1699957000&end=1699956000&step=60",
+    "query=temperature&start=soon&end=1699957000&step=60",
+    "query=sum(temperature)&start=1699956000&end=1699967000&step=1",
+    "query=sum(temperature)&start=1699956000&end=1699967001&step=1",
+    "query=temperature[5m]&start=1699956000&end=1699957000&step=60",
+    "query=%22text%22&start=1699956000&end=1699957000&step=60",
+    "query=1&start=1699956000&end=1699956120&step=60&timeout=30s",
+    "query=sum(&start=1699956000&end=1699957000&step=60",
+    "query=temperature&start=1699956000&end=1699957000&step=60&timeout=x",
+];
+
 const QUESTIONS: &str = r#"
 # Numbers, texts, time.
 1 + 2 * 3 ^ 2 % 7 - -1

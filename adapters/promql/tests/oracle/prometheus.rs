@@ -49,7 +49,12 @@ impl Prometheus {
         for (name, value) in parameters {
             write!(form, "{name}={}&", escape(value)).unwrap();
         }
-        let body = post(self.port, path, &form).unwrap();
+        self.ask_form(path, &form)
+    }
+
+    /// As [`Self::ask`], with an encoded form.
+    pub(crate) fn ask_form(&self, path: &str, form: &str) -> Value {
+        let body = post(self.port, path, form).unwrap();
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
     }
 }
