@@ -1,6 +1,8 @@
 //! Every query of the dashboards and alert rules, for whoever wants to run them all.
 
+use crate::macros::{self, MacroError, Span};
 use crate::model::{Format, Language, POLICY_CHANGES, VariableKind};
+use crate::provisioning::SCRAPE_MS;
 use crate::{alerts, boards};
 
 /// One query, with Grafana's macros and variables still in it.
@@ -39,6 +41,20 @@ pub enum Place {
     Alert(&'static str),
     /// On every dashboard.
     Annotation,
+}
+
+impl Target {
+    /// The query as Grafana would send it.
+    ///
+    /// # Errors
+    /// If Grafana would refuse a macro.
+    pub fn sent(&self, variables: &[(&str, &str)], span: Span) -> Result<String, MacroError> {
+        let filled = macros::fill(&self.text, variables);
+        match self.language {
+            Language::Sql => macros::sql(&filled, span),
+            Language::PromQl | Language::EngineMetrics => Ok(macros::promql(&filled, span, SCRAPE_MS)),
+        }
+    }
 }
 
 /// All of them. Data source variables hold no queries.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tollgate_dashboards::macros::{Span, fill, promql, sql};
+use tollgate_dashboards::macros::Span;
 use tollgate_dashboards::{Format, Language, Place, Target, files, targets};
 
 const SPAN: Span = Span { from_ms: 1_700_000_000_000, to_ms: 1_700_003_600_000, interval_ms: 60_000 };
@@ -174,13 +174,8 @@ fn queries_use_only_variables_that_their_dashboard_has() {
     }
 }
 
-/// The query as it reaches the engine.
 fn sent(target: &Target) -> String {
-    let filled = fill(&target.text, &VARIABLES);
-    match target.language {
-        Language::Sql => sql(&filled, SPAN).unwrap_or_else(|error| panic!("{:?}: {error}", target.place)),
-        Language::PromQl | Language::EngineMetrics => promql(&filled, SPAN, 15_000),
-    }
+    target.sent(&VARIABLES, SPAN).unwrap_or_else(|error| panic!("{:?}: {error}", target.place))
 }
 
 #[test]

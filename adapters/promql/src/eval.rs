@@ -23,7 +23,7 @@ use crate::options::{Budget, Options};
 use crate::query::Range;
 use crate::source::Source;
 
-pub(crate) use self::selector::matchers;
+pub(crate) use self::selector::{FAR_MS, matchers};
 
 /// One evaluation of one query.
 pub(crate) struct Evaluator<'a> {

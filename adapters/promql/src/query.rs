@@ -10,7 +10,7 @@ use promql_parser::parser::{self, Expr};
 
 use crate::answer::Answer;
 use crate::error::Error;
-use crate::eval::Evaluator;
+use crate::eval::{Evaluator, FAR_MS};
 use crate::options::{Options, POINTS_MAX};
 use crate::source::{Selection, Series, Source, SourceError};
 
@@ -49,7 +49,7 @@ impl Query {
     /// # Errors
     /// If the query is not supported, does not fit the data, or takes too much.
     pub fn instant(&self, source: &dyn Source, time_ms: i64, options: &Options) -> Result<Answer, Error> {
-        Evaluator::new(source, *options, &self.text).instant(&self.expr, time_ms)
+        Evaluator::new(source, *options, &self.text).instant(&self.expr, time_ms.clamp(-FAR_MS, FAR_MS))
     }
 
     /// The answer at each step of a range.
@@ -102,7 +102,10 @@ impl Range {
             let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
             return parameter("step", reason);
         }
-        if self.end_ms.saturating_sub(self.start_ms) / self.step_ms > POINTS_MAX {
+        if self.start_ms < -FAR_MS || self.end_ms > FAR_MS || self.step_ms > FAR_MS {
+            return parameter("end", "the range lies too far from now");
+        }
+        if (self.end_ms - self.start_ms) / self.step_ms > POINTS_MAX {
             let reason = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
             return Err(Error::BadData(reason.to_owned()));
         }

@@ -100,6 +100,11 @@ fn refuses_what_is_too_much() {
     assert!(range(11_001_000, 1000).unwrap_err().to_string().contains("11,000 points"));
     assert!(range(-1, 1000).unwrap_err().to_string().contains("end timestamp"));
     assert!(range(1, 0).unwrap_err().to_string().contains("zero or negative"));
+    assert!(range(i64::MAX, i64::MAX).unwrap_err().to_string().contains("too far"));
+    for time_ms in [i64::MIN, i64::MAX] {
+        let query = "rate(calls_total[999y] offset 999y) + sum_over_time(calls_total[999y:100y] @ 1e18)";
+        assert!(instant(query, time_ms, &Options::default()).is_ok());
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::source::{Samples, Selection, Series};
 /// Bits of the value with which Prometheus marks the end of a series.
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// Times and durations beyond this, 31,000 years, are cut off, so that sums of a few of them stay in range.
-const FAR_MS: i64 = 1_000_000_000_000_000;
+pub(crate) const FAR_MS: i64 = 1_000_000_000_000_000;
 
 /// All matchers of a selector, its name among them; what is not supported of it otherwise.
 pub(crate) fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>, String> {
