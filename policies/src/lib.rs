@@ -21,6 +21,7 @@ mod ids;
 mod index;
 mod key;
 mod lane;
+pub mod lists;
 mod loaded;
 mod model;
 mod needs;
@@ -31,6 +32,7 @@ mod sources;
 mod spend;
 mod tally;
 mod text;
+pub mod tools;
 mod world;
 
 pub use clock::Clock;

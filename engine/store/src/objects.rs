@@ -6,7 +6,6 @@
 
 mod chunks;
 mod reader;
-mod s3;
 mod upload;
 
 use std::fs::File;
@@ -32,7 +31,6 @@ use crate::{SealedFile, StoreError};
 use self::reader::RemoteFile;
 
 pub(crate) use self::chunks::Chunks;
-pub use self::s3::S3;
 pub(crate) use self::upload::{UNFINISHED, Upload};
 
 /// An S3-compatible store, or any other that `object_store` speaks to. It retries by itself.
@@ -186,7 +184,7 @@ pub(crate) fn unreadable(file: &SealedFile, source: ParquetError) -> StoreError 
 }
 
 fn failed(action: &'static str, key: &Path, place: &str, source: object_store::Error) -> StoreError {
-    StoreError::Object { action, key: key.to_string(), place: place.to_owned(), source: Box::new(source) }
+    StoreError::Object { action, key: key.to_string(), place: place.to_owned(), source }
 }
 
 fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
