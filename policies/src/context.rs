@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use cedar_policy::{Context, RestrictedExpression};
 
+use crate::clock::Clock;
 use crate::facts::Facts;
-use crate::model::{self, ContextType};
-use crate::reads::Reads;
-use crate::world::World;
+use crate::model::ContextType;
+use crate::needs::Needs;
+use crate::world;
 
-/// The context of a request.
-pub(crate) fn context(facts: &Facts<'_>, wall_us: i64, headers: &[Arc<str>], world: &World, reads: &Reads) -> Context {
-    if reads.context.is_empty() && !reads.whole_context {
-        return Context::empty();
-    }
-    let read = model::context().iter().filter(|(name, ..)| reads.reads_context(name));
-    let pairs = read.filter_map(|(name, of_type, is_required)| {
+/// The context of a request. `all_headers` are those that any policy names.
+pub(crate) fn context(facts: &Facts<'_>, clock: &Clock, all_headers: &[Arc<str>], needs: &Needs) -> Context {
+    let headers = if needs.all_headers { all_headers } else { &needs.headers };
+    let pairs = needs.context().filter_map(|(name, of_type, is_required)| {
         let value = match of_type {
-            ContextType::Text => text(facts, name, *is_required)?,
+            ContextType::Text => {
+                let value = text(facts, name);
+                (*is_required || !value.is_empty()).then(|| RestrictedExpression::new_string(value.to_owned()))?
+            }
             ContextType::Bool => RestrictedExpression::new_bool(facts.is_mtls),
-            ContextType::Time => RestrictedExpression::new_datetime(rfc3339(wall_us)),
+            ContextType::Time => RestrictedExpression::new_datetime(rfc3339(clock.wall_us())),
             ContextType::Address => RestrictedExpression::new_ip(facts.source_address?.to_canonical().to_string()),
             ContextType::User if facts.user.is_empty() => return None,
-            ContextType::User => RestrictedExpression::new_entity_uid(world.user(facts.user)),
+            ContextType::User => RestrictedExpression::new_entity_uid(world::user(facts.user)),
             ContextType::Headers => header_record(facts, headers)?,
             ContextType::Claims => return None,
         };
@@ -32,8 +33,9 @@ pub(crate) fn context(facts: &Facts<'_>, wall_us: i64, headers: &[Arc<str>], wor
     Context::from_pairs(pairs).unwrap_or_else(|_| Context::empty())
 }
 
-fn text(facts: &Facts<'_>, name: &str, is_required: bool) -> Option<RestrictedExpression> {
-    let value = match name {
+/// The value of an attribute that is text.
+pub(crate) fn text<'a>(facts: &Facts<'a>, name: &str) -> &'a str {
+    match name {
         "method" => facts.method,
         "path" => facts.path,
         "host" => facts.host,
@@ -42,8 +44,7 @@ fn text(facts: &Facts<'_>, name: &str, is_required: bool) -> Option<RestrictedEx
         "protocol" => facts.protocol,
         "user_agent" => facts.user_agent,
         _ => "",
-    };
-    (is_required || !value.is_empty()).then(|| RestrictedExpression::new_string(value.to_owned()))
+    }
 }
 
 fn header_record(facts: &Facts<'_>, headers: &[Arc<str>]) -> Option<RestrictedExpression> {
@@ -60,7 +61,7 @@ pub(crate) fn header<'a>(facts: &Facts<'a>, name: &str) -> Option<&'a str> {
 }
 
 /// `2026-01-02T03:04:05.678Z`. Calendar after Howard Hinnant, "chrono-compatible low-level date algorithms".
-fn rfc3339(wall_us: i64) -> String {
+pub(crate) fn rfc3339(wall_us: i64) -> String {
     let ms = wall_us.div_euclid(1_000);
     let (days, ms_of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let shifted = days + 719_468;

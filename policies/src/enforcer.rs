@@ -7,26 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use cedar_policy::Authorizer;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use thread_local::ThreadLocal;
 use tollgate_api::v1;
 use tollgate_attributes::{Decision, Priority, Reason};
 
 pub use apply::ApplyError;
 
+use crate::answer::{Answer, Applied};
 use crate::buckets::Buckets;
 use crate::clock::Clock;
-use crate::context::context;
 use crate::enforcer::apply::State;
 use crate::enforcer::threads::Thread;
 use crate::facts::{ConcurrencyPermits, Facts, Verdict};
-use crate::lane::{Indices, Matches};
-use crate::loaded::{Loaded, Rule};
+use crate::ids::PolicyIds;
+use crate::lane::Asked;
+use crate::loaded::Loaded;
 use crate::model::NO_PERMIT;
-use crate::shaping::CostAttribute;
 use crate::spend::{Purse, Shaped, Spend};
+use crate::tally::{self, CacheReport, Tally};
 
 /// How long leases live until a first one says.
 const LEASE_TTL_MS_DEFAULT: u64 = 10_000;
@@ -42,7 +41,7 @@ pub struct Enforcer {
     state: ArcSwap<State>,
     buckets: Buckets,
     threads: ThreadLocal<std::cell::RefCell<Thread>>,
-    authorizer: Authorizer,
+    tallies: ThreadLocal<Tally>,
     wake: ArcSwapOption<Wake>,
     /// Held while a snapshot is applied: they come one after another.
     applying: Mutex<()>,
@@ -58,7 +57,7 @@ impl Enforcer {
             state: ArcSwap::default(),
             buckets: Buckets::new(clock.monotonic_ns()),
             threads: ThreadLocal::new(),
-            authorizer: Authorizer::new(),
+            tallies: ThreadLocal::new(),
             wake: ArcSwapOption::empty(),
             applying: Mutex::new(()),
             heard_ms: AtomicU64::new(clock.monotonic_ms()),
@@ -110,23 +109,12 @@ impl Enforcer {
     pub fn refuses_early(&self, facts: &Facts<'_>) -> Option<Verdict> {
         let state = self.state.load();
         let loaded = state.loaded.as_ref().filter(|loaded| !loaded.is_observed(facts.destination))?;
-        let matches = self.matches(&state, loaded, facts);
-        let is_sure = |index: &u32| loaded.access[*index as usize].is_known_to_caller();
-        let mut access = matches.access;
-        // Cedar names no permit next to a `forbid` that matches, so that there may be one although none is named.
-        let may_hide_permits = !access.forbids.is_empty();
-        access.forbids.retain(|index| is_sure(index));
-        access.errors.retain(|index| is_sure(index));
-        let (reason, indices) = refusal(loaded, &access)?;
-        let may_be_permitted =
-            || may_hide_permits || self.with_lane(&state, loaded, facts, |lane, _| lane.may_be_permitted(loaded));
-        if reason == Reason::NoPermit && may_be_permitted() {
-            return None;
-        }
+        let answer = self.answer(&state, loaded, facts);
+        let (reason, policies) = answer.early.as_ref()?;
         Some(Verdict {
             decision: Decision::Deny,
-            reason,
-            policies: ids(&loaded.access, &indices),
+            reason: *reason,
+            policies: policies.clone(),
             ..self.empty(state.version)
         })
     }
@@ -141,6 +129,20 @@ impl Enforcer {
     #[must_use]
     pub fn headers(&self) -> Arc<[Arc<str>]> {
         self.state.load().loaded.as_ref().map(|loaded| Arc::clone(&loaded.headers)).unwrap_or_default()
+    }
+
+    /// How well remembered decisions serve, and which attribute is to blame where they do not.
+    #[must_use]
+    pub fn cache_report(&self) -> CacheReport {
+        tally::report(self.tallies.iter())
+    }
+
+    /// Policies that failed to evaluate, with the number of requests for which they did, since the policy last changed.
+    #[must_use]
+    pub fn failures(&self) -> Vec<(Arc<str>, u64)> {
+        let state = self.state.load();
+        let rules = state.loaded.iter().flat_map(|loaded| loaded.rules());
+        rules.filter(|rule| rule.failures() > 0).map(|rule| (Arc::clone(&rule.id), rule.failures())).collect()
     }
 
     /// What was wanted from buckets since the last call.
@@ -160,55 +162,45 @@ impl Enforcer {
         let Some(loaded) = &state.loaded else {
             return Verdict { decision: Decision::Deny, reason: Reason::NoSnapshot, ..self.empty(state.version) };
         };
-        let matches = self.matches(&state, loaded, facts);
+        let answer = self.answer(&state, loaded, facts);
         let is_observed = loaded.is_observed(facts.destination);
-        let shadowed = matches.shadow.forbids.iter().chain(&matches.shadow.errors);
-        let shadow = shadowed.map(|index| Arc::clone(&loaded.access[*index as usize].id)).collect();
-        let mut verdict = Verdict { shadow, ..self.empty(state.version) };
-        match refusal(loaded, &matches.access) {
-            Some((reason, indices)) => {
-                refuse(&mut verdict, is_observed, Decision::Deny, reason, ids(&loaded.access, &indices))
-            }
+        answer.matches.failed.iter().for_each(|index| loaded.rule(*index).count_failure());
+        let (shadow, failed) = (answer.shadow.clone(), answer.failed.clone());
+        let mut verdict = Verdict { shadow, failed, ..self.empty(state.version) };
+        match &answer.refusal {
+            Some((reason, policies)) => refuse(&mut verdict, is_observed, Decision::Deny, *reason, policies.clone()),
             None => {
-                verdict.policies = ids(&loaded.access, &matches.access.permits);
-                self.shape(&mut verdict, &state, loaded, facts, &matches, spend, is_observed);
+                verdict.policies = answer.permits.clone();
+                self.shape(&mut verdict, loaded, facts, &answer.shaping, spend, is_observed);
             }
         }
         verdict
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it is the one request that is being judged")]
     fn shape(
         &self,
         verdict: &mut Verdict,
-        state: &State,
         loaded: &Loaded,
         facts: &Facts<'_>,
-        matches: &Matches,
+        applied: &[Applied],
         spend: Spend,
         is_observed: bool,
     ) {
-        let mut indices: Indices = matches.shaping.permits.iter().chain(&matches.shaping.errors).copied().collect();
-        if indices.is_empty() {
+        if applied.is_empty() {
             return;
         }
-        indices.sort_unstable();
         let now_ns = self.clock.monotonic_ns();
+        let thread = self.thread();
         let mut purse = Purse {
             facts,
             now_ns,
             spend,
             is_offline: self.is_offline(now_ns),
-            bucket: |policy: &Arc<str>, key: &str| {
-                self.thread().borrow_mut().bucket(&self.buckets, policy, key, now_ns)
-            },
+            bucket: |policy: &Arc<str>, key: &str| thread.borrow_mut().bucket(&self.buckets, policy, key, now_ns),
+            key: std::mem::take(&mut thread.borrow_mut().bucket_key),
         };
-        let shaped =
-            purse.ask(indices.iter().map(|index| &loaded.shaping[*index as usize]), |attribute| match attribute {
-                CostAttribute::Principal(name) => state.world.integer(&state.world.principal(facts.source).uid, name),
-                CostAttribute::Resource(name) => state.world.integer(&state.world.service(facts.destination).uid, name),
-                CostAttribute::RequestBytes => None,
-            });
+        let shaped = purse.ask(applied.iter().map(|applied| (loaded.rule(applied.rule), applied.amount)));
+        thread.borrow_mut().bucket_key = purse.key;
         if shaped.is_urgent
             && let Some(wake) = &*self.wake.load()
         {
@@ -217,21 +209,9 @@ impl Enforcer {
         settle(verdict, shaped, is_observed);
     }
 
-    fn matches(&self, state: &State, loaded: &Loaded, facts: &Facts<'_>) -> Matches {
-        self.with_lane(state, loaded, facts, |lane, authorizer| {
-            let make = |reads: &_| context(facts, self.clock.wall_us(), &loaded.headers, &state.world, reads);
-            lane.matches(&state.world, authorizer, facts.user, make)
-        })
-    }
-
-    fn with_lane<T>(
-        &self,
-        state: &State,
-        loaded: &Loaded,
-        facts: &Facts<'_>,
-        act: impl FnOnce(&mut crate::lane::Lane, &Authorizer) -> T,
-    ) -> T {
-        act(self.thread().borrow_mut().lane(state, loaded, facts), &self.authorizer)
+    fn answer(&self, state: &State, loaded: &Loaded, facts: &Facts<'_>) -> Arc<Answer> {
+        let asked = Asked { loaded, world: &state.world, facts, clock: &self.clock };
+        self.thread().borrow_mut().answer(state, &asked, self.tallies.get_or_default())
     }
 
     fn thread(&self) -> &std::cell::RefCell<Thread> {
@@ -247,8 +227,9 @@ impl Enforcer {
         Verdict {
             decision: Decision::Allow,
             reason: Reason::Permitted,
-            policies: SmallVec::new(),
-            shadow: SmallVec::new(),
+            policies: PolicyIds::default(),
+            shadow: PolicyIds::default(),
+            failed: PolicyIds::default(),
             priority: Priority::Normal,
             snapshot,
             wait: None,
@@ -264,33 +245,8 @@ impl std::fmt::Debug for Enforcer {
     }
 }
 
-/// Why access is refused, and by which policies; `None` when it is not.
-///
-/// Plain Cedar passes over a policy that fails to evaluate. Here a `forbid` that fails refuses.
-fn refusal(loaded: &Loaded, access: &crate::lane::Matched) -> Option<(Reason, Indices)> {
-    if !access.forbids.is_empty() {
-        return Some((Reason::Forbidden, access.forbids.clone()));
-    }
-    let failed: Indices =
-        access.errors.iter().copied().filter(|index| loaded.access[*index as usize].is_forbid).collect();
-    if !failed.is_empty() {
-        return Some((Reason::ForbidError, failed));
-    }
-    access.permits.is_empty().then(|| (Reason::NoPermit, Indices::new()))
-}
-
-fn ids(rules: &[Rule], indices: &Indices) -> SmallVec<[Arc<str>; 4]> {
-    indices.iter().map(|index| Arc::clone(&rules[*index as usize].id)).collect()
-}
-
 /// Refuses, or where the service is only observed says who would have.
-fn refuse(
-    verdict: &mut Verdict,
-    is_observed: bool,
-    decision: Decision,
-    reason: Reason,
-    policies: SmallVec<[Arc<str>; 4]>,
-) {
+fn refuse(verdict: &mut Verdict, is_observed: bool, decision: Decision, reason: Reason, policies: PolicyIds) {
     if !is_observed {
         (verdict.decision, verdict.reason, verdict.policies) = (decision, reason, policies);
         return;
@@ -299,12 +255,12 @@ fn refuse(
     if policies.is_empty() {
         verdict.shadow.push(Arc::from(NO_PERMIT));
     }
-    verdict.shadow.extend(policies);
+    verdict.shadow.extend(&policies);
 }
 
 /// Takes over what the shaping policies say.
 fn settle(verdict: &mut Verdict, shaped: Shaped, is_observed: bool) {
-    verdict.shadow.extend(shaped.shadow);
+    verdict.shadow.extend(&shaped.shadow);
     if let Some(reason) = shaped.reason {
         let decision = if reason == Reason::Concurrency { Decision::Shed } else { Decision::Limit };
         refuse(verdict, is_observed, decision, reason, shaped.refused);

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use tollgate_attributes::{Decision, Priority, Reason};
 
 use crate::bucket::Occupied;
+use crate::ids::PolicyIds;
 
 /// What is known about a request before it is forwarded. Empty texts are unknown.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,10 +51,12 @@ pub struct Verdict {
     /// Why.
     pub reason: Reason,
     /// Ids of the policies that decided, in the order in which they are written.
-    pub policies: SmallVec<[Arc<str>; 4]>,
+    pub policies: PolicyIds,
     /// Ids of the policies that would have refused, were they or their service not only observed. `no_permit` stands for
     /// there being no policy that permits.
-    pub shadow: SmallVec<[Arc<str>; 2]>,
+    pub shadow: PolicyIds,
+    /// Ids of the policies that failed to evaluate: a `forbid` or a limit among them was applied, a `permit` was not.
+    pub failed: PolicyIds,
     /// How important the request is.
     pub priority: Priority,
     /// Version of the snapshot that decided; 0 before the first one.

@@ -1,193 +1,219 @@
 //! What one caller, one called service and one method have in common: the policies whose scopes match, and the entities.
 //!
-//! Cedar's authorizer walks every policy for each request. A lane holds those few that are left once the scope has been
-//! looked at, and knows which of them need no looking at all because they have no conditions.
+//! A lane holds those few policies that are left once the scope has been looked at, knows which of them have no conditions,
+//! and what the conditions of the others read.
 
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request};
-use smallvec::SmallVec;
+use cedar_policy::{Entities, EntityUid, Request};
 
-use crate::loaded::{Loaded, Place, Rule};
-use crate::model;
-use crate::reads::Reads;
+use crate::answer::{Answer, Matches};
+use crate::clock::Clock;
+use crate::context::context;
+use crate::facts::Facts;
+use crate::index::Indices;
+use crate::loaded::Loaded;
+use crate::model::METHODS;
+use crate::needs::Needs;
+use crate::reads::Whose;
+use crate::rule::{Outcome, Rule};
+use crate::shaping::{Cost, CostAttribute};
 use crate::text;
-use crate::world::World;
+use crate::world::{self, Place, Signals, World};
 
-/// Places of policies in their set, in order.
-pub(crate) type Indices = SmallVec<[u32; 4]>;
+/// Most answers that a lane keeps to give again.
+const ANSWERS_MAX: usize = 16;
 
-pub(crate) struct Lane {
-    pub(crate) principal: Place,
-    action: Place,
-    pub(crate) resource: Place,
-    access: Slice,
-    /// Only `forbid`s: a `permit` in shadow mode can refuse nothing.
-    shadow: Slice,
-    shaping: Slice,
-    /// What the conditions of any of them read.
-    reads: Reads,
-    /// Without an end user's entity. Made when first needed.
-    entities: Option<Arc<Entities>>,
+/// A request, and what it is decided by.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) world: &'a World,
+    pub(crate) facts: &'a Facts<'a>,
+    pub(crate) clock: &'a Clock,
 }
 
-/// Policies of one set whose scopes match.
+pub(crate) struct Lane {
+    principal: Place,
+    action: EntityUid,
+    resource: Place,
+    /// What the policies without conditions say.
+    certain: Matches,
+    /// Policies whose answer stays the same for equal attributes.
+    lasting: Conditions,
+    /// Policies that read the time: they are asked each time.
+    timed: Conditions,
+    /// Whether there is a `permit` of which a caller's own proxy cannot say whether it matches.
+    may_be_permitted: bool,
+    /// Without an end user's entity. Made when first needed.
+    entities: Option<Arc<Entities>>,
+    /// Signals of caller and called service when they were last looked at.
+    seen: [Option<Arc<Signals>>; 2],
+    /// Answers that were given, so that the same is not made twice.
+    answers: Vec<Arc<Answer>>,
+}
+
 #[derive(Default)]
-struct Slice {
-    permits: Indices,
-    forbids: Indices,
-    conditional: Option<PolicySet>,
+struct Conditions {
+    rules: Indices,
+    needs: Needs,
     /// Whether evaluating them needs a deep stack.
     is_long: bool,
 }
 
-/// Policies of one set that match a request.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Matched {
-    /// Only what Cedar says: it does not name permits where a `forbid` matches.
-    pub(crate) permits: Indices,
-    pub(crate) forbids: Indices,
-    /// Policies of either effect that failed to evaluate.
-    pub(crate) errors: Indices,
-}
-
-/// Policies that match a request.
-#[derive(Debug, Default)]
-pub(crate) struct Matches {
-    pub(crate) access: Matched,
-    pub(crate) shadow: Matched,
-    pub(crate) shaping: Matched,
-}
-
 impl Lane {
-    pub(crate) fn new(loaded: &Loaded, world: &World, source: &str, destination: &str, action: &str) -> Self {
-        let principal = world.principal(source);
-        let action = world.action(action);
-        let resource = world.service(destination);
-        let mut reads = Reads::default();
-        let mut slice = |rules: &[Rule], is_wanted: &dyn Fn(&Rule) -> bool| {
-            let mut slice = Slice::default();
-            for (index, rule) in rules.iter().enumerate() {
-                if is_wanted(rule) && rule.matches(&principal, &action, &resource) {
-                    slice.add(index as u32, rule);
-                    reads.add(&rule.reads);
-                }
+    /// `action` is a place in [`METHODS`].
+    pub(crate) fn new(asked: &Asked<'_>, action: usize) -> Self {
+        let Asked { loaded, world, facts, .. } = asked;
+        let (principal, resource) = (world.principal(facts.source), world.service(facts.destination));
+        let (mut certain, mut lasting, mut timed) = <(Matches, Conditions, Conditions)>::default();
+        let mut may_be_permitted = false;
+        for index in loaded.find(&principal, action, &resource) {
+            let rule = loaded.rule(index);
+            if !rule.is_conditional() {
+                certain.add(index, rule, Outcome::Matches);
+                continue;
             }
-            slice
+            let conditions = if rule.needs.has_time() { &mut timed } else { &mut lasting };
+            conditions.add(index, rule);
+            let is_permit = rule.shaping.is_none() && !rule.is_forbid && !rule.shadow;
+            may_be_permitted |= is_permit && !rule.is_known_to_caller();
+        }
+        let seen = [&principal, &resource].map(|place| world.signals(&place.uid).cloned());
+        let action = world::action(METHODS[action].0);
+        let (entities, answers) = (None, Vec::new());
+        Self { principal, action, resource, certain, lasting, timed, may_be_permitted, entities, seen, answers }
+    }
+
+    /// What the answer for equal attributes depends on.
+    pub(crate) fn needs(&self) -> &Needs {
+        &self.lasting.needs
+    }
+
+    /// Whether the answer is the same for every request.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.lasting.rules.is_empty() && self.timed.rules.is_empty()
+    }
+
+    /// Whether the answer also follows from the time.
+    pub(crate) fn is_timed(&self) -> bool {
+        !self.timed.rules.is_empty()
+    }
+
+    /// Looks at the signals again. Returns whether any that the policies read has changed.
+    pub(crate) fn renew(&mut self, world: &World) -> bool {
+        let now = [&self.principal, &self.resource].map(|place| world.signals(&place.uid));
+        let needs = self.lasting.needs.signals.iter().chain(&self.timed.needs.signals);
+        let is_changed = |of: usize, name: Option<&str>| match (&self.seen[of], now[of]) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, now) && !before.is_same(now, name),
+            (None, None) => false,
+            _ => true,
         };
-        let access = slice(&loaded.access, &|rule| !rule.shadow);
-        let shadow = slice(&loaded.access, &|rule| rule.shadow && rule.is_forbid);
-        let shaping = slice(&loaded.shaping, &|_| true);
-        Self { principal, action, resource, access, shadow, shaping, reads, entities: None }
-    }
-
-    /// Forgets the entities: some signal has changed.
-    pub(crate) fn refresh(&mut self) {
-        self.entities = None;
-    }
-
-    /// Asks every policy of the lane. `context` makes the context for what is read; `user` is the end user, if known.
-    pub(crate) fn matches(
-        &mut self,
-        world: &World,
-        authorizer: &Authorizer,
-        user: &str,
-        context: impl FnOnce(&Reads) -> Context,
-    ) -> Matches {
-        let is_conditional =
-            [&self.access, &self.shadow, &self.shaping].iter().any(|slice| slice.conditional.is_some());
-        if !is_conditional {
-            return Matches {
-                access: self.access.matched(None),
-                shadow: self.shadow.matched(None),
-                shaping: self.shaping.matched(None),
-            };
+        let has_changed = needs.into_iter().any(|need| match need.of {
+            Whose::Principal => is_changed(0, need.name.as_deref()),
+            Whose::Resource => is_changed(1, need.name.as_deref()),
+            // It may be of any entity: every change counts.
+            Whose::Any => true,
+        });
+        if has_changed {
+            self.seen = now.map(Option::<&Arc<Signals>>::cloned);
+            self.entities = None;
         }
-        let entities = self.entities(world, user);
-        let request = self.request(context(&self.reads));
-        let asked = request.as_ref().map(|request| Asked { authorizer, request, entities: &entities });
-        Matches {
-            access: self.access.matched(asked),
-            shadow: self.shadow.matched(asked),
-            shaping: self.shaping.matched(asked),
+        has_changed
+    }
+
+    /// Asks the policies whose answer stays the same for equal attributes.
+    pub(crate) fn ask(&mut self, asked: &Asked<'_>) -> Arc<Answer> {
+        let mut matches = self.certain.clone();
+        self.ask_conditions(asked, Which::Lasting, &mut matches);
+        self.answer(asked, matches)
+    }
+
+    /// Asks the others too.
+    pub(crate) fn ask_timed(&mut self, asked: &Asked<'_>, lasting: &Answer) -> Arc<Answer> {
+        let mut matches = lasting.matches.clone();
+        self.ask_conditions(asked, Which::Timed, &mut matches);
+        self.answer(asked, matches)
+    }
+
+    fn ask_conditions(&mut self, asked: &Asked<'_>, which: Which, matches: &mut Matches) {
+        if self.conditions(which).rules.is_empty() {
+            return;
         }
-    }
-
-    /// Whether there is a `permit` of which a caller's own proxy cannot say that it does not match.
-    pub(crate) fn may_be_permitted(&self, loaded: &Loaded) -> bool {
-        let conditional =
-            self.access.conditional.iter().flat_map(PolicySet::policies).filter_map(|policy| index(policy.id()));
-        let rules = conditional.filter_map(|index| loaded.access.get(index as usize));
-        let mut unsure = rules.filter(|rule| !rule.is_forbid && !rule.is_known_to_caller());
-        unsure.next().is_some()
-    }
-
-    fn entities(&mut self, world: &World, user: &str) -> Arc<Entities> {
-        let places = [&self.principal, &self.action, &self.resource];
-        if !user.is_empty() && self.reads.reads_context("user") {
-            let user: EntityUid = world.user(user);
-            return Arc::new(world.store(&places, Some(&user)));
-        }
-        Arc::clone(self.entities.get_or_insert_with(|| Arc::new(world.store(&places, None))))
-    }
-
-    fn request(&self, context: Context) -> Option<Request> {
+        let entities = self.entities(asked, which);
+        let conditions = self.conditions(which);
+        let context = context(asked.facts, asked.clock, &asked.loaded.headers, &conditions.needs);
         let uid = |place: &Place| place.uid.clone();
         // Without a schema nothing is checked, and so nothing fails.
-        Request::new(uid(&self.principal), uid(&self.action), uid(&self.resource), context, None).ok()
+        let request = Request::new(uid(&self.principal), self.action.clone(), uid(&self.resource), context, None).ok();
+        let mut ask = || {
+            for index in &conditions.rules {
+                let rule = asked.loaded.rule(*index);
+                let outcome = request.as_ref().map_or(Outcome::Fails, |request| rule.ask(request, &entities));
+                matches.add(*index, rule, outcome);
+            }
+        };
+        if conditions.is_long {
+            text::with_deep_stack(ask)
+        } else {
+            ask()
+        }
+        matches.sort();
+    }
+
+    fn conditions(&self, which: Which) -> &Conditions {
+        match which {
+            Which::Lasting => &self.lasting,
+            Which::Timed => &self.timed,
+        }
+    }
+
+    /// The entities that the conditions can come across.
+    fn entities(&mut self, asked: &Asked<'_>, which: Which) -> Arc<Entities> {
+        let needs = &self.conditions(which).needs;
+        if !needs.entities {
+            return Arc::default();
+        }
+        let literals = self.lasting.needs.literals.iter().chain(&self.timed.needs.literals);
+        let from = [&self.principal.uid, &self.action, &self.resource.uid].into_iter().chain(literals);
+        if needs.has_user_entity() && !asked.facts.user.is_empty() {
+            let user = world::user(asked.facts.user);
+            return Arc::new(asked.world.store(from.chain([&user])));
+        }
+        Arc::clone(self.entities.get_or_insert_with(|| Arc::new(asked.world.store(from))))
+    }
+
+    fn answer(&mut self, asked: &Asked<'_>, matches: Matches) -> Arc<Answer> {
+        if let Some(known) = self.answers.iter().find(|answer| answer.matches == matches) {
+            return Arc::clone(known);
+        }
+        let amount = |rule: &Rule| self.amount(asked.world, rule);
+        let answer = Arc::new(Answer::new(matches, asked.loaded, self.may_be_permitted, amount));
+        if self.answers.len() < ANSWERS_MAX {
+            self.answers.push(Arc::clone(&answer));
+        }
+        answer
+    }
+
+    fn amount(&self, world: &World, rule: &Rule) -> Option<i64> {
+        match &rule.shaping.as_ref()?.cost {
+            Cost::Attribute(CostAttribute::Principal(name)) => world.integer(&self.principal.uid, name),
+            Cost::Attribute(CostAttribute::Resource(name)) => world.integer(&self.resource.uid, name),
+            Cost::Attribute(CostAttribute::RequestBytes) | Cost::Tokens(_) => None,
+        }
     }
 }
 
 #[derive(Clone, Copy)]
-struct Asked<'a> {
-    authorizer: &'a Authorizer,
-    request: &'a Request,
-    entities: &'a Entities,
+enum Which {
+    Lasting,
+    Timed,
 }
 
-impl Slice {
+impl Conditions {
     fn add(&mut self, index: u32, rule: &Rule) {
-        if rule.is_conditional {
-            self.is_long |= rule.is_long;
-            // Ids are the places of the policies in their set, so that none is there twice.
-            drop(self.conditional.get_or_insert_with(PolicySet::new).add(rule.cedar.clone()));
-        } else if rule.is_forbid {
-            self.forbids.push(index);
-        } else {
-            self.permits.push(index);
-        }
+        self.rules.push(index);
+        self.needs.add(&rule.needs);
+        self.is_long |= rule.is_long;
     }
-
-    fn matched(&self, asked: Option<Asked<'_>>) -> Matched {
-        let mut matched =
-            Matched { permits: self.permits.clone(), forbids: self.forbids.clone(), errors: Indices::new() };
-        if let (Some(policies), Some(asked)) = (&self.conditional, asked) {
-            let ask = || asked.authorizer.is_authorized(asked.request, policies, asked.entities);
-            let response = if self.is_long { text::with_deep_stack(ask) } else { ask() };
-            let diagnostics = response.diagnostics();
-            let reasons = diagnostics.reason().filter_map(index);
-            match response.decision() {
-                Decision::Allow => matched.permits.extend(reasons),
-                Decision::Deny => matched.forbids.extend(reasons),
-            }
-            matched.errors.extend(diagnostics.errors().filter_map(|error| match error {
-                AuthorizationError::PolicyEvaluationError(error) => index(error.policy_id()),
-            }));
-        }
-        // Cedar gives them in no order.
-        matched.permits.sort_unstable();
-        matched.forbids.sort_unstable();
-        matched.errors.sort_unstable();
-        matched
-    }
-}
-
-fn index(id: &cedar_policy::PolicyId) -> Option<u32> {
-    let id: &str = id.as_ref();
-    id.parse().ok()
-}
-
-/// The action of a method, for finding a lane.
-pub(crate) fn action(method: &str) -> &'static str {
-    model::action(method)
 }

@@ -5,8 +5,10 @@
 //! Nothing here waits for anything: there is no I/O but reading a directory, and no task.
 
 mod annotations;
+mod answer;
 mod bucket;
 mod buckets;
+mod cache;
 mod cedar;
 mod clock;
 mod compile;
@@ -15,14 +17,22 @@ mod diagnostics;
 mod enforcer;
 mod entities;
 mod facts;
+mod ids;
+mod index;
+mod key;
 mod lane;
+pub mod lists;
 mod loaded;
 mod model;
+mod needs;
 mod reads;
+mod rule;
 mod shaping;
 mod sources;
 mod spend;
+mod tally;
 mod text;
+pub mod tools;
 mod world;
 
 pub use clock::Clock;
@@ -30,6 +40,8 @@ pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use enforcer::{ApplyError, Enforcer};
 pub use facts::{ConcurrencyPermits, Facts, LimitState, Verdict};
+pub use ids::PolicyIds;
 pub use model::{SignalSchema, SignalType};
 pub use shaping::{ByKey, Concurrency, Cost, CostAttribute, Limit, Offline, Scope, Shaping};
 pub use sources::{SourceFile, Sources};
+pub use tally::CacheReport;

@@ -23,7 +23,7 @@ pub(crate) const NO_PERMIT: &str = "no_permit";
 /// Action of a method that is none of [`METHODS`].
 pub(crate) const OTHER: &str = "OTHER";
 
-/// Methods with the group of actions that they are in.
+/// Methods with the group of actions that they are in. The last stands for all that are not named.
 pub(crate) const METHODS: &[(&str, &str)] = &[
     ("GET", "read"),
     ("HEAD", "read"),
@@ -72,9 +72,9 @@ pub(crate) fn namespace(service: &str) -> &str {
     service.split_once('/').map_or("", |(namespace, _)| namespace)
 }
 
-/// The action that a method asks for.
-pub(crate) fn action(method: &str) -> &'static str {
-    METHODS.iter().find(|(name, _)| *name == method).map_or(OTHER, |(name, _)| name)
+/// The action that a method asks for, as a place in [`METHODS`].
+pub(crate) fn action(method: &str) -> usize {
+    METHODS.iter().position(|(name, _)| *name == method).unwrap_or(METHODS.len() - 1)
 }
 
 /// A header's name as policies write it: a token of RFC 9110 in lower case.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use cedar_policy::Policy;
-use cedar_policy::pst::{Clause, Expr, Literal, Policy as Syntax, Var};
+use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, Policy as Syntax, Var};
+
+use crate::model::{SERVICE, SIGNALS, USER};
 
 /// Everything that the conditions of a policy read. Its scope reads principal, action and resource only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +16,12 @@ pub(crate) struct Reads {
     pub(crate) headers: BTreeSet<String>,
     /// `context` is used as a whole, so that all of it counts as read.
     pub(crate) whole_context: bool,
+    /// `context.headers` is used as a whole.
+    pub(crate) whole_headers: bool,
+    /// Something is asked about entities: an attribute of one, or what one is in.
+    pub(crate) entities: bool,
+    /// Signals, and of which entity.
+    pub(crate) signals: BTreeSet<SignalRead>,
     /// Entities that the conditions name, as type and id.
     pub(crate) literals: BTreeSet<(String, String)>,
     /// Attributes of entities, for checking their names.
@@ -29,28 +37,37 @@ pub(crate) struct AttributeUse {
     pub(crate) is_signal: bool,
 }
 
+/// One use of a signal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SignalRead {
+    pub(crate) of: Whose,
+    /// `None`: all signals of the entity.
+    pub(crate) name: Option<String>,
+}
+
+/// The entity whose signal is read, as far as that is plain from the syntax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
+    Principal,
+    Resource,
+    Any,
+}
+
 impl Reads {
     /// Of one policy. What is not understood counts as reading the whole context.
     pub(crate) fn of(policy: &Policy) -> Self {
         let mut reads = Self::default();
         match policy.to_pst() {
             Ok(Syntax::Static(policy)) => reads.clauses(policy.body().clauses()),
-            Ok(_) | Err(_) => reads.whole_context = true,
+            Ok(_) | Err(_) => reads.everything(),
         }
         reads
     }
 
-    /// Adds what another policy reads.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.context.extend(other.context.iter().cloned());
-        self.headers.extend(other.headers.iter().cloned());
-        self.whole_context |= other.whole_context;
-        self.literals.extend(other.literals.iter().cloned());
-        self.attributes.extend(other.attributes.iter().cloned());
-    }
-
-    pub(crate) fn reads_context(&self, name: &str) -> bool {
-        self.whole_context || self.context.contains(name)
+    fn everything(&mut self) {
+        self.whole_context = true;
+        self.entities = true;
+        self.signals.insert(SignalRead { of: Whose::Any, name: None });
     }
 
     fn clauses(&mut self, clauses: &[Clause]) {
@@ -71,11 +88,13 @@ impl Reads {
             Expr::Var(_) => {}
             Expr::GetAttr { .. } | Expr::HasAttr { .. } => self.path(expr),
             Expr::UnaryOp { expr, .. } | Expr::Like { expr, .. } => self.walk(expr),
-            Expr::BinaryOp { left, right, .. } => {
+            Expr::BinaryOp { op, left, right } => {
+                self.entities |= matches!(op, BinaryOp::In | BinaryOp::GetTag | BinaryOp::HasTag);
                 self.walk(left);
                 self.walk(right);
             }
             Expr::Is { expr, in_expr, .. } => {
+                self.entities |= in_expr.is_some();
                 self.walk(expr);
                 in_expr.iter().for_each(|expr| self.walk(expr));
             }
@@ -85,7 +104,7 @@ impl Reads {
             Expr::Set(items) => items.iter().for_each(|item| self.walk(item)),
             Expr::Record(fields) => fields.values().for_each(|field| self.walk(field)),
             // The syntax tree may grow: what is new counts as reading everything.
-            _ => self.whole_context = true,
+            _ => self.everything(),
         }
     }
 
@@ -110,10 +129,11 @@ impl Reads {
         names.reverse();
         match base {
             Expr::Var(Var::Context) => self.context_path(&names),
-            Expr::Var(Var::Principal | Var::Resource) => self.entity_path(Some(crate::model::SERVICE), &names),
-            Expr::Var(_) => {}
+            Expr::Var(Var::Principal) => self.entity_path(Some(SERVICE), Whose::Principal, &names),
+            Expr::Var(Var::Resource) => self.entity_path(Some(SERVICE), Whose::Resource, &names),
+            Expr::Var(_) => self.entities = true,
             other => {
-                self.entity_path(None, &names);
+                self.entity_path(None, Whose::Any, &names);
                 self.walk(other);
             }
         }
@@ -123,21 +143,26 @@ impl Reads {
         let Some((first, rest)) = names.split_first() else { return };
         self.context.insert((*first).to_owned());
         match (*first, rest) {
-            ("headers", [name, ..]) => {
-                self.headers.insert((*name).to_owned());
-            }
-            ("user", rest @ [_, ..]) => self.entity_path(Some(crate::model::USER), rest),
+            ("headers", [name, ..]) => drop(self.headers.insert((*name).to_owned())),
+            ("headers", []) => self.whole_headers = true,
+            ("user", rest @ [_, ..]) => self.entity_path(Some(USER), Whose::Any, rest),
             _ => {}
         }
     }
 
-    fn entity_path(&mut self, entity_type: Option<&'static str>, names: &[&str]) {
+    fn entity_path(&mut self, entity_type: Option<&'static str>, of: Whose, names: &[&str]) {
+        self.entities = true;
         if let (Some(_), Some(name)) = (entity_type, names.first()) {
             self.attributes.insert(AttributeUse { entity_type, name: (*name).to_owned(), is_signal: false });
         }
-        for pair in names.windows(2).filter(|pair| pair[0] == crate::model::SIGNALS) {
-            let entity_type = entity_type.filter(|_| names[0] == crate::model::SIGNALS);
-            self.attributes.insert(AttributeUse { entity_type, name: pair[1].to_owned(), is_signal: true });
+        for (index, _) in names.iter().enumerate().filter(|(_, name)| **name == SIGNALS) {
+            let name = names.get(index + 1).map(|name| (*name).to_owned());
+            if let Some(name) = &name {
+                let entity_type = entity_type.filter(|_| index == 0);
+                self.attributes.insert(AttributeUse { entity_type, name: name.clone(), is_signal: true });
+            }
+            // Further along the path it is a signal of whatever the attribute before it refers to.
+            self.signals.insert(SignalRead { of: if index == 0 { of } else { Whose::Any }, name });
         }
     }
 }

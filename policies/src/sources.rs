@@ -13,6 +13,8 @@ const TOTAL_BYTES_MAX: u64 = 64 << 20;
 
 /// The file of entities, at the root of the directory.
 pub(crate) const ENTITIES: &str = "entities.json";
+/// The generated schema, in each folder of policies: where Cedar's editor extensions look for one.
+const SCHEMA: &str = "schema.cedarschema.json";
 /// Names that may stand at the root of the directory.
 const KNOWN: &[&str] = &["access", "shaping", "signals", "tests", ENTITIES];
 
@@ -36,6 +38,9 @@ pub struct Sources {
     pub signals: Vec<SourceFile>,
     /// `entities.json`.
     pub entities: Option<SourceFile>,
+    /// `tests/*.yaml` and `tests/*.json`. Only [`Sources::read_tests`] reads them: no test keeps policies from being
+    /// enforced.
+    pub tests: Vec<SourceFile>,
     /// What was seen and not read, because nothing is known by its name. [`compile`](crate::compile()) warns of it.
     pub strays: Vec<String>,
 }
@@ -62,6 +67,17 @@ impl Sources {
         if reader.problems.has_errors() { Err(reader.problems) } else { Ok(sources) }
     }
 
+    /// Reads the tests of a directory.
+    ///
+    /// # Errors
+    /// As [`Sources::read`].
+    pub fn read_tests(dir: &Path) -> Result<Vec<SourceFile>, Diagnostics> {
+        let mut reader = Reader { problems: Diagnostics::default(), bytes_left: TOTAL_BYTES_MAX, strays: Vec::new() };
+        let mut tests = reader.folder(dir, "tests", ".yaml");
+        tests.extend(reader.folder(dir, "tests", ".json"));
+        if reader.problems.has_errors() { Err(reader.problems) } else { Ok(tests) }
+    }
+
     /// The policies that a new installation, and the demo, starts with.
     #[must_use]
     pub fn starter() -> Self {
@@ -75,6 +91,7 @@ impl Sources {
             shaping: vec![file!("shaping/limits.cedar")],
             signals: vec![file!("signals/service.sql")],
             entities: Some(file!("entities.json")),
+            tests: vec![file!("tests/shop.yaml")],
             strays: Vec::new(),
         }
     }
@@ -84,15 +101,38 @@ impl Sources {
     /// # Errors
     /// The first file or directory that could not be written.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        for folder in ["access", "shaping", "signals"] {
+        for folder in ["access", "shaping", "signals", "tests"] {
             fs::create_dir_all(dir.join(folder))?;
         }
         self.files().try_for_each(|file| fs::write(dir.join(&file.path), &file.text))
     }
 
+    /// Writes the generated schema into the folders of policies below `dir`, where it is another one, and returns whether
+    /// anything was written. Editors complete names from it; nothing else reads it.
+    ///
+    /// # Errors
+    /// The first file that could not be written.
+    pub fn write_schema(dir: &Path, schema_json: &str) -> io::Result<bool> {
+        let schema: serde_json::Value = serde_json::from_str(schema_json)?;
+        let text = serde_json::to_string_pretty(&schema)? + "\n";
+        let mut is_written = false;
+        for folder in ["access", "shaping"].map(|folder| dir.join(folder)).iter().filter(|folder| folder.is_dir()) {
+            let file = folder.join(SCHEMA);
+            if fs::read_to_string(&file).is_ok_and(|old| old == text) {
+                continue;
+            }
+            // Whole or not at all, and under a name that nothing reads until it is.
+            let temporary = folder.join(format!(".{SCHEMA}.tmp"));
+            fs::write(&temporary, &text)?;
+            fs::rename(&temporary, &file)?;
+            is_written = true;
+        }
+        Ok(is_written)
+    }
+
     /// Every file.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
-        self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities)
+        self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities).chain(&self.tests)
     }
 }
 
@@ -110,6 +150,9 @@ impl Reader {
         let mut files = Vec::new();
         for name in self.list(&dir.join(folder), folder) {
             let path = format!("{folder}/{name}");
+            if name == SCHEMA {
+                continue;
+            }
             if name.ends_with(suffix) {
                 files.extend(self.file(dir, path));
             } else {

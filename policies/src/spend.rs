@@ -10,7 +10,8 @@ use tollgate_attributes::{Priority, Reason};
 use crate::bucket::{Bucket, Occupied, Take};
 use crate::context::header;
 use crate::facts::{Facts, LimitState};
-use crate::loaded::Rule;
+use crate::ids::PolicyIds;
+use crate::rule::Rule;
 use crate::shaping::{ByKey, Concurrency, Cost, CostAttribute, Limit, MICROTOKENS, Offline, Shaping};
 
 /// How to retry where nothing says when a token will come: neither lease nor safe share.
@@ -27,10 +28,10 @@ pub(crate) enum Spend {
 #[derive(Debug)]
 pub(crate) struct Shaped {
     /// Policies that refuse, and why the first one does.
-    pub(crate) refused: SmallVec<[Arc<str>; 4]>,
+    pub(crate) refused: PolicyIds,
     pub(crate) reason: Option<Reason>,
     /// Policies in shadow mode that would have refused.
-    pub(crate) shadow: SmallVec<[Arc<str>; 2]>,
+    pub(crate) shadow: PolicyIds,
     pub(crate) priority: Priority,
     pub(crate) wait: Option<Duration>,
     pub(crate) limit: Option<LimitState>,
@@ -48,33 +49,31 @@ pub(crate) struct Purse<'a, F> {
     pub(crate) is_offline: bool,
     /// Finds a bucket by policy and key, and says whether it is new.
     pub(crate) bucket: F,
+    /// Room for keys.
+    pub(crate) key: String,
 }
 
 impl<F: FnMut(&Arc<str>, &str) -> (Arc<Bucket>, bool)> Purse<'_, F> {
-    /// Asks for what every rule takes. `integer` reads an attribute of the caller or the called service.
-    pub(crate) fn ask<'r>(
-        &mut self,
-        rules: impl Iterator<Item = &'r Rule> + Clone,
-        integer: impl Fn(&CostAttribute) -> Option<i64>,
-    ) -> Shaped {
+    /// Asks for what every rule takes. With each comes what its cost reads of the caller or the called service.
+    pub(crate) fn ask<'r>(&mut self, rules: impl Iterator<Item = (&'r Rule, Option<i64>)> + Clone) -> Shaped {
         let mut shaped = Shaped {
-            refused: SmallVec::new(),
+            refused: PolicyIds::default(),
             reason: None,
-            shadow: SmallVec::new(),
+            shadow: PolicyIds::default(),
             priority: Priority::Normal,
             wait: None,
             limit: None,
             permits: SmallVec::new(),
             is_urgent: false,
         };
-        let with_shaping = rules.filter_map(|rule| Some((rule, rule.shaping.as_ref()?)));
-        let enforced = with_shaping.clone().filter(|(rule, _)| !rule.shadow);
-        let priorities = enforced.clone().filter_map(|(_, shaping)| shaping.priority);
+        let with_shaping = rules.filter_map(|(rule, amount)| Some((rule, rule.shaping.as_deref()?, amount)));
+        let enforced = with_shaping.clone().filter(|(rule, ..)| !rule.shadow);
+        let priorities = enforced.clone().filter_map(|(_, shaping, _)| shaping.priority);
         // `Priority` orders from the most important to the least.
         shaped.priority = priorities.max().unwrap_or(Priority::Normal);
         let mut taken: SmallVec<[(Arc<Bucket>, u64); 4]> = SmallVec::new();
-        for (rule, shaping) in enforced {
-            self.one(rule, shaping, &integer, &mut taken, &mut shaped);
+        for (rule, shaping, amount) in enforced {
+            self.one(rule, shaping, amount, &mut taken, &mut shaped);
         }
         if !shaped.refused.is_empty() {
             taken.iter().for_each(|(bucket, cost)| bucket.give_back(*cost, self.now_ns));
@@ -84,10 +83,10 @@ impl<F: FnMut(&Arc<str>, &str) -> (Arc<Bucket>, bool)> Purse<'_, F> {
         }
         // What would have been refused anyway says nothing about policies in shadow mode, so they are asked last.
         let (limit, wait) = (shaped.limit.clone(), shaped.wait);
-        for (rule, shaping) in with_shaping.filter(|(rule, _)| rule.shadow) {
-            self.one(rule, shaping, &integer, &mut taken, &mut shaped);
+        for (rule, shaping, amount) in with_shaping.filter(|(rule, ..)| rule.shadow) {
+            self.one(rule, shaping, amount, &mut taken, &mut shaped);
         }
-        shaped.shadow = shaped.refused.drain(..).collect();
+        shaped.shadow = std::mem::take(&mut shaped.refused);
         (shaped.limit, shaped.wait, shaped.reason) = (limit, wait, None);
         shaped
     }
@@ -96,7 +95,7 @@ impl<F: FnMut(&Arc<str>, &str) -> (Arc<Bucket>, bool)> Purse<'_, F> {
         &mut self,
         rule: &Rule,
         shaping: &Shaping,
-        integer: &impl Fn(&CostAttribute) -> Option<i64>,
+        amount: Option<i64>,
         taken: &mut SmallVec<[(Arc<Bucket>, u64); 4]>,
         shaped: &mut Shaped,
     ) {
@@ -108,11 +107,28 @@ impl<F: FnMut(&Arc<str>, &str) -> (Arc<Bucket>, bool)> Purse<'_, F> {
         if limit.is_none() && places.is_none() {
             return;
         }
-        let key = key(self.facts, &shaping.by);
+        let mut key = std::mem::take(&mut self.key);
+        write_key(&mut key, self.facts, &shaping.by);
+        self.ask_bucket(rule, shaping, limit, places, &key, amount, taken, shaped);
+        self.key = key;
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it is the one policy that is being asked")]
+    fn ask_bucket(
+        &mut self,
+        rule: &Rule,
+        shaping: &Shaping,
+        limit: Option<&Limit>,
+        places: Option<u32>,
+        key: &str,
+        amount: Option<i64>,
+        taken: &mut SmallVec<[(Arc<Bucket>, u64); 4]>,
+        shaped: &mut Shaped,
+    ) {
         if let Some(limit) = limit {
-            let cost = cost(&shaping.cost, limit, self.facts, integer);
+            let cost = cost(&shaping.cost, limit, self.facts, amount);
             let queue_ns = shaping.queue.map_or(0, |queue| u64::try_from(queue.as_nanos()).unwrap_or(u64::MAX));
-            let (bucket, take) = self.take(rule, &key, cost, queue_ns, shaped);
+            let (bucket, take) = self.take(rule, key, cost, queue_ns, shaped);
             let take = if self.is_offline && shaping.offline == Offline::Deny {
                 // Asked all the same, so that the demand is known when the engine is back.
                 if matches!(take, Take::Taken { .. }) && self.spend == Spend::Take {
@@ -130,7 +146,7 @@ impl<F: FnMut(&Arc<str>, &str) -> (Arc<Bucket>, bool)> Purse<'_, F> {
             }
         }
         if let Some(places) = places {
-            self.occupy(rule, &key, places, shaped);
+            self.occupy(rule, key, places, shaped);
         }
     }
 
@@ -211,8 +227,8 @@ impl Shaped {
 
 /// Values of what is counted by, joined by `|`. A `|` or `%` inside a value is written as in a URL: two different lists of
 /// values are never the same key.
-fn key(facts: &Facts<'_>, by: &[ByKey]) -> String {
-    let mut key = String::new();
+fn write_key(key: &mut String, facts: &Facts<'_>, by: &[ByKey]) {
+    key.clear();
     for (index, part) in by.iter().enumerate() {
         if index > 0 {
             key.push('|');
@@ -235,9 +251,8 @@ fn key(facts: &Facts<'_>, by: &[ByKey]) -> String {
                 continue;
             }
         };
-        push_escaped(&mut key, value);
+        push_escaped(key, value);
     }
-    key
 }
 
 /// Longest value that is told from others: a caller must not be able to fill the memory with keys.
@@ -255,11 +270,11 @@ fn push_escaped(key: &mut String, value: &str) {
 
 /// Microtokens that a request takes. Never more than the bucket holds: a caller that announces a huge body must not be
 /// able to run a bucket into debt for days.
-fn cost(cost: &Cost, limit: &Limit, facts: &Facts<'_>, integer: &impl Fn(&CostAttribute) -> Option<i64>) -> u64 {
+fn cost(cost: &Cost, limit: &Limit, facts: &Facts<'_>, amount: Option<i64>) -> u64 {
     let tokens = match cost {
         Cost::Tokens(tokens) => u64::from(*tokens),
         Cost::Attribute(CostAttribute::RequestBytes) => facts.request_bytes.unwrap_or(1),
-        Cost::Attribute(attribute) => integer(attribute).map_or(1, |value| u64::try_from(value).unwrap_or(1)),
+        Cost::Attribute(_) => amount.map_or(1, |value| u64::try_from(value).unwrap_or(1)),
     };
     tokens.max(1).saturating_mul(MICROTOKENS).min(limit.burst)
 }

@@ -11,19 +11,33 @@ use serde_json::Value;
 use tollgate_api::v1;
 
 use crate::entities::all_with_signals;
-use crate::loaded::Place;
 use crate::model::{
     ACTION, ANONYMOUS, ANONYMOUS_ID, METHODS, NAMESPACE, SERVICE, SIGNALS, USER, WITH_SIGNALS, namespace,
 };
-use crate::reads::Reads;
+use crate::rule::fingerprint;
 
 /// Entities as they are now.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct World {
     nodes: Arc<HashMap<EntityUid, Node>>,
-    signals: HashMap<EntityUid, RestrictedExpression>,
-    /// Entities that conditions name, and so may ask about whatever the request.
-    literals: Arc<[EntityUid]>,
+    /// Of what the nodes were read.
+    fingerprint: u128,
+    signals: HashMap<EntityUid, Arc<Signals>>,
+}
+
+/// An entity of a request, with everything that it is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) uid: EntityUid,
+    pub(crate) of_type: &'static str,
+    pub(crate) ancestors: HashSet<EntityUid>,
+}
+
+/// The signals of one entity.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    values: Vec<v1::Signal>,
+    record: RestrictedExpression,
 }
 
 /// An entity without its signals.
@@ -48,8 +62,12 @@ struct Types {
 }
 
 impl World {
-    /// Reads the entities of a snapshot, or says what cannot be read.
-    pub(crate) fn read(policies: &v1::Policies, reads: &Reads) -> Result<Self, String> {
+    /// Reads the entities of a snapshot, or says what cannot be read. Signals stay as they were.
+    pub(crate) fn read(policies: &v1::Policies, before: &Self) -> Result<Self, String> {
+        let fingerprint = fingerprint((&policies.schema_json, &policies.entities_json));
+        if fingerprint == before.fingerprint {
+            return Ok(before.clone());
+        }
         let schema = Schema::from_json_str(&policies.schema_json).map_err(|error| format!("schema: {error}"))?;
         let written: Value =
             serde_json::from_str(&policies.entities_json).map_err(|error| format!("entities: {error}"))?;
@@ -60,8 +78,7 @@ impl World {
         for entity in store.iter().filter(|entity| *entity.uid().type_name() != TYPES.action) {
             nodes.insert(entity.uid(), Node::new(entity, &store));
         }
-        let literals = reads.literals.iter().map(|(of_type, id)| uid(of_type, id)).collect::<Result<_, _>>()?;
-        Ok(Self { nodes: Arc::new(nodes), signals: HashMap::new(), literals })
+        Ok(Self { nodes: Arc::new(nodes), fingerprint, signals: before.signals.clone() })
     }
 
     /// The same entities with signals changed.
@@ -75,38 +92,27 @@ impl World {
             if entity.signals.is_empty() {
                 world.signals.remove(&uid);
             } else {
-                world.signals.insert(uid, signals(&entity.signals)?);
+                world.signals.insert(uid, Arc::new(Signals::new(&entity.signals)?));
             }
         }
         Ok(world)
     }
 
-    /// The same signals on other entities.
-    pub(crate) fn keep_signals(mut self, other: &Self) -> Self {
-        self.signals.clone_from(&other.signals);
-        self
+    /// The signals of an entity, if it has any.
+    pub(crate) fn signals(&self, uid: &EntityUid) -> Option<&Arc<Signals>> {
+        self.signals.get(uid)
     }
 
     /// The caller: a service, or `Anonymous` for an empty name.
     pub(crate) fn principal(&self, source: &str) -> Place {
         if source.is_empty() {
-            return self.place(TYPES.anonymous.clone(), ANONYMOUS_ID);
+            return self.place(ANONYMOUS, TYPES.anonymous.clone(), ANONYMOUS_ID);
         }
         self.service(source)
     }
 
     pub(crate) fn service(&self, name: &str) -> Place {
-        self.place(TYPES.service.clone(), name)
-    }
-
-    pub(crate) fn action(&self, name: &str) -> Place {
-        let group = METHODS.iter().find(|(method, _)| *method == name).map(|(_, group)| *group);
-        let uid = |id: &str| EntityUid::from_type_name_and_id(TYPES.action.clone(), EntityId::new(id));
-        Place { uid: uid(name), ancestors: group.map(uid).into_iter().collect() }
-    }
-
-    pub(crate) fn user(&self, name: &str) -> EntityUid {
-        EntityUid::from_type_name_and_id(TYPES.user.clone(), EntityId::new(name))
+        self.place(SERVICE, TYPES.service.clone(), name)
     }
 
     /// An integer attribute of an entity.
@@ -114,10 +120,9 @@ impl World {
         self.nodes.get(uid)?.integers.get(name).copied()
     }
 
-    /// A store of these entities and all that they and the policies' conditions can lead to.
-    pub(crate) fn store(&self, from: &[&Place], user: Option<&EntityUid>) -> Entities {
-        let places = from.iter().map(|place| place.uid.clone());
-        let mut open: Vec<_> = places.chain(user.cloned()).chain(self.literals.iter().cloned()).collect();
+    /// A store of these entities and all that they can lead to.
+    pub(crate) fn store<'a>(&self, from: impl Iterator<Item = &'a EntityUid>) -> Entities {
+        let mut open: Vec<_> = from.cloned().collect();
         let mut seen = HashSet::new();
         let mut entities = Vec::new();
         while let Some(uid) = open.pop() {
@@ -133,18 +138,19 @@ impl World {
         Entities::from_entities(entities, None).unwrap_or_default()
     }
 
-    fn place(&self, of_type: EntityTypeName, id: &str) -> Place {
-        let uid = EntityUid::from_type_name_and_id(of_type, EntityId::new(id));
+    fn place(&self, of_type: &'static str, type_name: EntityTypeName, id: &str) -> Place {
+        let uid = EntityUid::from_type_name_and_id(type_name, EntityId::new(id));
         let ancestors = self.ancestors(&uid);
-        Place { uid, ancestors }
+        Place { uid, of_type, ancestors }
     }
 
     /// `None`: there is no such entity, which is what Cedar shall find.
     fn entity(&self, uid: EntityUid) -> Option<Entity> {
         let type_name = uid.type_name();
         if *type_name == TYPES.action {
-            let ancestors = self.action(uid.id().unescaped()).ancestors;
-            return Some(Entity::new_no_attrs(uid, ancestors));
+            let group =
+                METHODS.iter().find(|(method, _)| *method == uid.id().unescaped()).map(|(_, group)| action(group));
+            return Some(Entity::new_no_attrs(uid, group.into_iter().collect()));
         }
         let node = self.nodes.get(&uid);
         let has_signals = WITH_SIGNALS.contains(&type_name.to_string().as_str());
@@ -154,7 +160,7 @@ impl World {
         let mut attributes = node.map(|node| node.attributes.clone()).unwrap_or_default();
         if has_signals {
             let none = || RestrictedExpression::new_record([]).ok();
-            let signals = self.signals.get(&uid).cloned().or_else(none)?;
+            let signals = self.signals.get(&uid).map(|signals| signals.record.clone()).or_else(none)?;
             attributes.insert(SIGNALS.to_owned(), signals);
         }
         let ancestors = self.ancestors(&uid);
@@ -198,6 +204,31 @@ impl Node {
     }
 }
 
+impl Signals {
+    fn new(signals: &[v1::Signal]) -> Result<Self, String> {
+        let fields = signals.iter().filter_map(|signal| {
+            let value = match signal.value.as_ref()? {
+                v1::signal::Value::Integer(integer) => RestrictedExpression::new_long(*integer),
+                v1::signal::Value::Text(text) => RestrictedExpression::new_string(text.clone()),
+            };
+            Some((signal.name.clone(), value))
+        });
+        let record = RestrictedExpression::new_record(fields).map_err(|error| format!("signals: {error}"))?;
+        Ok(Self { values: signals.to_vec(), record })
+    }
+
+    /// Whether one signal, or all of them, are the same.
+    pub(crate) fn is_same(&self, other: &Self, name: Option<&str>) -> bool {
+        let value = |signals: &Self, name: &str| {
+            signals.values.iter().find(|signal| signal.name == name).and_then(|signal| signal.value.clone())
+        };
+        match name {
+            Some(name) => value(self, name) == value(other, name),
+            None => self.values == other.values,
+        }
+    }
+}
+
 static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
     service: type_name(SERVICE),
     namespace: type_name(NAMESPACE),
@@ -216,20 +247,20 @@ fn namespace_of(service: &EntityUid) -> EntityUid {
     EntityUid::from_type_name_and_id(TYPES.namespace.clone(), id)
 }
 
-fn uid(of_type: &str, id: &str) -> Result<EntityUid, String> {
-    let of_type = of_type.parse::<EntityTypeName>().map_err(|error| format!("entity type `{of_type}`: {error}"))?;
-    Ok(EntityUid::from_type_name_and_id(of_type, EntityId::new(id)))
+/// The action of this name.
+pub(crate) fn action(name: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(TYPES.action.clone(), EntityId::new(name))
 }
 
-fn signals(signals: &[v1::Signal]) -> Result<RestrictedExpression, String> {
-    let fields = signals.iter().filter_map(|signal| {
-        let value = match signal.value.as_ref()? {
-            v1::signal::Value::Integer(integer) => RestrictedExpression::new_long(*integer),
-            v1::signal::Value::Text(text) => RestrictedExpression::new_string(text.clone()),
-        };
-        Some((signal.name.clone(), value))
-    });
-    RestrictedExpression::new_record(fields).map_err(|error| format!("signals: {error}"))
+/// The end user of this name.
+pub(crate) fn user(name: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(TYPES.user.clone(), EntityId::new(name))
+}
+
+/// An entity by the name of its type.
+pub(crate) fn uid(of_type: &str, id: &str) -> Result<EntityUid, String> {
+    let of_type = of_type.parse::<EntityTypeName>().map_err(|error| format!("entity type `{of_type}`: {error}"))?;
+    Ok(EntityUid::from_type_name_and_id(of_type, EntityId::new(id)))
 }
 
 fn collect(value: &EvalResult, found: &mut Vec<EntityUid>) {

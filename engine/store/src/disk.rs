@@ -2,6 +2,8 @@
 //!
 //! A trait, so that tests can let every step fail, tear or be forgotten. It knows nothing of what is in the files.
 
+#[cfg(test)]
+pub(crate) mod failing;
 mod local;
 mod space;
 

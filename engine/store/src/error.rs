@@ -65,6 +65,22 @@ pub enum StoreError {
         /// Why.
         source: ArrowError,
     },
+    /// A record exceeds what the log takes.
+    #[error("{what} of {bytes} bytes: at most {max} are kept; send smaller batches")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The most that is taken.
+        max: usize,
+    },
+    /// Two newer runs of a reporter are known, so that this one's batches could not be told from what was kept.
+    #[error("two newer runs of `{reporter}` have reported: give each reporter a name of its own")]
+    Superseded {
+        /// The reporter.
+        reporter: String,
+    },
     /// A background task ended before its work was done: the process is stopping.
     #[error("the store is stopping")]
     Stopping,

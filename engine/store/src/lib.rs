@@ -1,13 +1,36 @@
 //! The durable store: write-ahead log, Parquet, manifest, compaction and retention.
 
+mod aside;
+mod compaction;
 mod disk;
 mod error;
+mod hot;
+mod log;
+mod manifest;
 mod marks;
+mod objects;
+mod parquet;
+mod retention;
+mod sealed;
+mod store;
 mod table;
+mod verify;
 mod view;
 
+pub use aside::Aside;
+pub use compaction::{Compaction, CompactionLimits};
 pub use disk::{Disk, DiskEntry, DiskFile, LocalDisk};
 pub use error::StoreError;
+pub use log::{
+    DamagedSegment, DiskState, LogRecovery, LogStatus, Record, SYNC_BOUNDS_US, SegmentError, SegmentHeader,
+    SegmentReader, SegmentRecord, Step, read_segment,
+};
 pub use marks::{Mark, Marks, Standing};
+pub use objects::Remote;
+pub use sealed::{Files, Opened, Seal, Sealed, SealedOptions, SealedStatus, TableStatus};
+pub use store::{
+    Appended, Derive, Durability, MemoryLimits, Recovery, SealStatus, Store, StoreOptions, StoreStatus, Ticket,
+};
 pub use table::{Merge, Partition, Retention, TableSpec};
+pub use verify::{Fault, Progress, Verified};
 pub use view::{HotBatch, Position, SealedFile, TableView, View};

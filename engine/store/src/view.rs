@@ -43,9 +43,9 @@ pub struct View {
 #[derive(Debug, Clone, Default)]
 pub struct TableView {
     /// Rows that are in no file yet, oldest first.
-    pub hot: Vec<Arc<HotBatch>>,
+    pub hot: Arc<Vec<Arc<HotBatch>>>,
     /// Sealed files.
-    pub files: Vec<Arc<SealedFile>>,
+    pub files: Arc<Vec<Arc<SealedFile>>>,
 }
 
 /// Rows that came together, or were put together.

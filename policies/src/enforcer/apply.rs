@@ -105,8 +105,8 @@ fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
         safe_ppm: if snapshot.whole { HashMap::new() } else { current.safe_ppm.clone() },
     };
     if let Some(policies) = &snapshot.policies {
-        let loaded = text::with_deep_stack(|| Loaded::read(policies))?;
-        next.world = World::read(policies, &loaded.reads)?.keep_signals(&current.world);
+        let loaded = text::with_deep_stack(|| Loaded::read(policies, current.loaded.as_deref()))?;
+        next.world = World::read(policies, &current.world)?;
         next.loaded = Some(Arc::new(loaded));
         next.policies_generation += 1;
         next.world_generation += 1;
@@ -125,7 +125,7 @@ fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
 
 /// What the buckets of every shaping policy have in common.
 fn terms(state: &State) -> HashMap<Arc<str>, Terms> {
-    let rules = state.loaded.iter().flat_map(|loaded| &loaded.shaping);
+    let rules = state.loaded.iter().flat_map(|loaded| loaded.rules());
     let terms = rules.filter_map(|rule| {
         let shaping = rule.shaping.as_ref()?;
         let (rate, burst) = shaping.limit.as_ref().map_or((0, 0), |limit| (limit.rate, limit.burst));

@@ -1,0 +1,70 @@
+//! Files that cannot be served are named and kept: moved to a directory of their own, with the reason beside them.
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+use crate::disk::Disk;
+
+/// A file that is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// What it is called: a key of the object store, or a path.
+    pub name: String,
+    /// Why it is not served.
+    pub reason: String,
+    /// Rows that are missing while it is not served, as far as known.
+    pub rows: u64,
+    /// Where it is now; `None` when it was left where it is, or is not there.
+    pub moved_to: Option<PathBuf>,
+}
+
+/// Moves a file into `dir`, under a name that is free there, and writes why. Returns where it is.
+pub(crate) fn move_aside(disk: &dyn Disk, path: &Path, dir: &Path, reason: &str) -> Result<PathBuf, StoreError> {
+    disk.make_dir(dir).map_err(StoreError::io("make directory", dir))?;
+    let taken = disk.list(dir).map_err(StoreError::io("list", dir))?;
+    let name = path.file_name().map_or_else(|| "unnamed".into(), |name| name.to_string_lossy());
+    let is_free = |name: &String| !taken.iter().any(|entry| entry.name == *name);
+    let mut names = std::iter::once(name.to_string()).chain((1_u32..).map(|count| format!("{name}.{count}")));
+    let target = dir.join(names.find(is_free).unwrap_or_else(|| name.to_string()));
+    let mut explanation = target.clone().into_os_string();
+    explanation.push(".reason");
+    let explanation = PathBuf::from(explanation);
+    let text = format!("{}: {reason}\n", path.display());
+    let explain = || {
+        let mut file = disk.create(&explanation)?;
+        file.write_all(&mut [IoSlice::new(text.as_bytes())])?;
+        file.sync()
+    };
+    explain().map_err(StoreError::io("write", &explanation))?;
+    disk.rename(path, &target).map_err(StoreError::io("move", path))?;
+    let parent = path.parent().unwrap_or(dir);
+    disk.sync_dir(dir).and_then(|()| disk.sync_dir(parent)).map_err(StoreError::io("move", path))?;
+    tracing::error!(path = %path.display(), moved_to = %target.display(), reason, "a file cannot be served and was set aside");
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LocalDisk;
+
+    #[test]
+    fn files_of_one_name_are_all_kept_with_their_reasons() {
+        let dir = tempfile::tempdir().unwrap();
+        let aside = dir.path().join("aside");
+        let path = dir.path().join("a.parquet");
+        let moved: Vec<PathBuf> = (0..3)
+            .map(|count| {
+                std::fs::write(&path, format!("{count}")).unwrap();
+                move_aside(&LocalDisk, &path, &aside, "it is truncated").unwrap()
+            })
+            .collect();
+        for (count, moved) in moved.iter().enumerate() {
+            assert_eq!(std::fs::read_to_string(moved).unwrap(), count.to_string());
+            let reason = std::fs::read_to_string(format!("{}.reason", moved.display())).unwrap();
+            assert!(reason.ends_with("a.parquet: it is truncated\n"), "{reason}");
+        }
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,119 @@
+//! The store as a whole: log, rows in memory and sealed files, as one view.
+//!
+//! A record takes room in memory, gets its place in the log, is synced, and is then published, in the order of positions: its
+//! rows are visible, its mark is set, and its sender is told. Once a minute what is published becomes Parquet.
+
+mod books;
+mod core;
+mod derive;
+mod intake;
+mod open;
+mod options;
+mod publisher;
+mod residents;
+mod sealing;
+mod status;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use self::core::Core;
+pub use self::derive::Derive;
+use self::intake::Offered;
+pub use self::intake::{Appended, Ticket};
+pub use self::open::Recovery;
+pub use self::options::{Durability, MemoryLimits, StoreOptions};
+use self::publisher::Pending;
+pub use self::status::{SealStatus, StoreStatus};
+use crate::error::StoreError;
+use crate::log::Log;
+use crate::sealed::Sealed;
+use crate::table::TableSpec;
+use crate::view::{Position, View};
+
+/// Everything that is kept.
+pub struct Store {
+    core: Arc<Core>,
+    log: Log<Pending>,
+    /// Which batches have a place in the log, durable or not.
+    offered: Mutex<Offered>,
+    /// The last record that is published.
+    published: watch::Receiver<Position>,
+    publisher: Mutex<Option<JoinHandle<()>>>,
+    durability: Durability,
+}
+
+impl Store {
+    /// All tables as of the last record that was acknowledged, with what is derived.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.core.books.lock().complete(&self.core.view)
+    }
+
+    /// The same, without what is derived and not sealed yet: cheaper, for queries that read the first table only.
+    #[must_use]
+    pub fn stored_view(&self) -> Arc<View> {
+        self.core.view.load_full()
+    }
+
+    /// What the store keeps, in the order of their indexes.
+    #[must_use]
+    pub fn tables(&self) -> &[TableSpec] {
+        &self.core.tables
+    }
+
+    /// The sealed files: for `verify`, `export`, and setting aside what turns out to be damaged.
+    #[must_use]
+    pub fn sealed(&self) -> &Sealed {
+        &self.core.sealed
+    }
+
+    /// Reads sealed files by their keys.
+    #[must_use]
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        self.core.sealed.object_store()
+    }
+
+    /// The highest sequence number that is kept of a reporter's run; 0 when there is none.
+    #[must_use]
+    pub fn mark(&self, reporter: &str, epoch: u64) -> u64 {
+        self.core.books.lock().marks().sequence(reporter, epoch)
+    }
+
+    /// Takes no further records, and returns when those that have a place in the log are kept, or cannot be. In memory alone,
+    /// what is there is sealed.
+    ///
+    /// # Errors
+    /// Nothing was lost that was acknowledged, unless rows are kept in memory only and cannot be sealed.
+    pub async fn close(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.core.room.close();
+        let store = Arc::clone(self);
+        let drained = tokio::task::spawn_blocking(move || {
+            store.log.close();
+            let publisher = store.publisher.lock().take();
+            publisher.is_none_or(|publisher| publisher.join().is_ok())
+        });
+        if !drained.await.unwrap_or(false) {
+            tracing::error!("the thread that publishes rows broke off");
+        }
+        match self.durability {
+            Durability::Disk => Ok(()),
+            Durability::Memory => self.seal_now().await,
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}

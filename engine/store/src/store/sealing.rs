@@ -1,0 +1,133 @@
+//! Turns what is published into files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::record_batch::RecordBatch;
+
+use super::Store;
+use super::books::Cut;
+use super::core::Core;
+use crate::error::StoreError;
+use crate::hot;
+use crate::sealed::{Seal, split};
+use crate::table::TableSpec;
+use crate::view::{HotBatch, Position, SealedFile};
+
+/// Hot batches by table and start of their partition.
+type ByPartition = HashMap<(usize, i64), Vec<Arc<HotBatch>>>;
+
+impl Store {
+    /// Seals everything that is published now, and removes what that makes superfluous in the log. It goes on when the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// Files or manifest could not be written: all is as before, and can be tried again.
+    pub async fn seal_now(self: &Arc<Self>) -> Result<(), StoreError> {
+        let store = Arc::clone(self);
+        let seal = async move {
+            let sealed = store.core.seal().await?;
+            let remove = move || store.log.remove_through(sealed);
+            tokio::task::spawn_blocking(remove).await.map_err(|_| StoreError::Stopping)?
+        };
+        tokio::spawn(seal).await.map_err(|_| StoreError::Stopping)?
+    }
+
+    /// Puts small batches together, so that queries and files meet few large ones. Blocks.
+    pub(super) fn coalesce(&self) {
+        let tables = self.core.books.lock().coalescible();
+        let mut is_changed = false;
+        for (table, (spec, batches)) in self.core.tables.iter().zip(&tables).enumerate() {
+            let rows: Vec<usize> = batches.iter().map(|hot| hot.batch.rows.num_rows()).collect();
+            for run in hot::runs(&rows).into_iter().filter_map(|run| batches.get(run)) {
+                match hot::concat(&spec.schema, run.iter().map(|hot| &hot.batch.rows)) {
+                    Ok(rows) => {
+                        let batch = Arc::new(HotBatch::new(rows, spec.time));
+                        self.core.books.lock().replace(table, run, batch);
+                        is_changed = true;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, batches = run.len(), "small batches could not be put together and stay as they are");
+                    }
+                }
+            }
+        }
+        if is_changed {
+            self.core.books.lock().publish(&self.core.view);
+        }
+    }
+}
+
+impl Core {
+    /// Seals everything that is published now. Returns the last record that is sealed.
+    ///
+    /// It must not be dropped midway: files that are listed would not be seen to replace the rows in memory.
+    pub(super) async fn seal(&self) -> Result<Position, StoreError> {
+        let _sealing = self.sealing.lock().await;
+        let Some(cut) = self.books.lock().cut(&self.view) else { return Ok(self.books.lock().sealed_through()) };
+        let started = Instant::now();
+        let through = cut.through;
+        let result = self.write(cut).await;
+        let sealed = result.as_ref().ok().map(|_| through);
+        let freed = self.books.lock().sealed(sealed, &self.sealed.files(), &self.view);
+        self.room.add_permits(freed);
+        self.seals.lock().ended(started.elapsed(), result.as_ref().err());
+        let (files, rows) = result?;
+        self.stay(&files, rows);
+        Ok(through)
+    }
+
+    async fn write(&self, cut: Cut) -> Result<(Vec<Arc<SealedFile>>, ByPartition), StoreError> {
+        let Cut { through, marks, tables } = cut;
+        let specs = Arc::clone(&self.tables);
+        let split = move || by_partition(&specs, tables);
+        let (rows, tables) = tokio::task::spawn_blocking(split).await.map_err(|_| StoreError::Stopping)??;
+        let files = self.sealed.seal(Seal { through, marks, tables }).await?;
+        Ok((files, rows))
+    }
+
+    /// Leaves the rows of files in memory, within the bound.
+    fn stay(&self, files: &[Arc<SealedFile>], mut rows: ByPartition) {
+        let mut residents = self.residents.lock();
+        for file in files {
+            let Some(spec) = self.tables.get(file.table) else { continue };
+            let partition = (file.table, spec.partition.start_us(file.time_min_us));
+            if let Some(rows) = rows.remove(&partition) {
+                residents.add(file, rows);
+            }
+        }
+    }
+}
+
+type Rows = Vec<(usize, Vec<RecordBatch>)>;
+
+/// Splits batches as their files will be. Nearly every batch is in one partition, and stays the one it is.
+fn by_partition(
+    specs: &[TableSpec],
+    tables: Vec<(usize, Vec<Arc<HotBatch>>)>,
+) -> Result<(ByPartition, Rows), StoreError> {
+    let (mut partitions, mut rows) = (ByPartition::new(), Rows::new());
+    for (table, batches) in tables {
+        let Some(spec) = specs.get(table) else { continue };
+        let mut of_table = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let start_us = spec.partition.start_us(batch.time_min_us);
+            if start_us == spec.partition.start_us(batch.time_max_us) {
+                of_table.push(batch.rows.clone());
+                partitions.entry((table, start_us)).or_default().push(batch);
+                continue;
+            }
+            let parts = split(spec, vec![batch.rows.clone()]);
+            let parts = parts.map_err(|source| StoreError::Rows { table: spec.name, source })?;
+            for (start_us, part) in
+                parts.into_iter().flat_map(|(start_us, parts)| parts.into_iter().map(move |part| (start_us, part)))
+            {
+                of_table.push(part.clone());
+                partitions.entry((table, start_us)).or_default().push(Arc::new(HotBatch::new(part, spec.time)));
+            }
+        }
+        rows.push((table, of_table));
+    }
+    Ok((partitions, rows))
+}

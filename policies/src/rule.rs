@@ -1,0 +1,159 @@
+//! One policy, ready to be asked.
+//!
+//! Of the parsed policy only the conditions are kept: the scope goes into the [`Index`](crate::index::Index), and the text
+//! and the syntax tree would be most of what ten thousand policies take.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cedar_policy::{
+    ActionConstraint, Effect, Entities, EntityTypeName, EntityUid, EvalResult, Expression, Policy, PolicyId,
+    PrincipalConstraint, Request, ResourceConstraint, eval_expression,
+};
+use tollgate_api::v1;
+
+use crate::annotations;
+use crate::compile::PolicyKind;
+use crate::needs::Needs;
+use crate::reads::Reads;
+use crate::shaping::Shaping;
+use crate::text;
+
+/// Attributes of `context` that a caller's own proxy knows as surely as the called side's.
+const KNOWN_TO_CALLER: &[&str] = &["method", "path", "host", "headers", "user_agent"];
+
+/// One policy.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: Arc<str>,
+    pub(crate) kind: PolicyKind,
+    pub(crate) is_forbid: bool,
+    pub(crate) shadow: bool,
+    pub(crate) principal: Constraint,
+    pub(crate) resource: Constraint,
+    pub(crate) action: ActionConstraint,
+    /// `None`: its scope alone decides.
+    condition: Option<Expression>,
+    /// Whether evaluating it needs a deep stack.
+    pub(crate) is_long: bool,
+    pub(crate) needs: Needs,
+    pub(crate) shaping: Option<Box<Shaping>>,
+    /// Requests for which it failed to evaluate.
+    failures: AtomicU64,
+}
+
+/// What the scope of a policy says about the caller, or about the called service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Constraint {
+    Any,
+    Eq(EntityUid),
+    In(EntityUid),
+    Is(EntityTypeName),
+    IsIn(EntityTypeName, EntityUid),
+}
+
+/// What a policy says of a request whose scope it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Matches,
+    Differs,
+    /// It failed to evaluate.
+    Fails,
+}
+
+impl Rule {
+    /// Reads a policy of a snapshot, or says why it cannot be read.
+    pub(crate) fn read(policy: &v1::Policy, kind: PolicyKind) -> Result<Self, String> {
+        let unreadable = |problem: String| format!("policy `{}` ({}): {problem}", policy.id, policy.origin);
+        if let Some(problem) = text::too_deep(&policy.text) {
+            return Err(unreadable(problem));
+        }
+        let cedar = Policy::parse(Some(PolicyId::new("")), &policy.text);
+        let cedar = cedar.map_err(|errors| unreadable(errors.to_string()))?;
+        let (shadow, shaping) = match kind {
+            PolicyKind::Access => (annotations::access(&cedar).0.shadow, None),
+            PolicyKind::Shaping => {
+                let (annotations, shaping, _) = annotations::shaping(&cedar);
+                (annotations.shadow, Some(Box::new(shaping)))
+            }
+        };
+        Ok(Self {
+            id: Arc::from(policy.id.as_str()),
+            kind,
+            is_forbid: cedar.effect() == Effect::Forbid,
+            shadow,
+            principal: cedar.principal_constraint().into(),
+            resource: cedar.resource_constraint().into(),
+            action: cedar.action_constraint(),
+            // Cedar's own tree: evaluating it is what its authorizer does once the scope matches.
+            condition: cedar.as_ref().non_scope_constraints().cloned().map(Expression::from),
+            is_long: text::is_long(&policy.text),
+            needs: Needs::of(&Reads::of(&cedar)).map_err(unreadable)?,
+            shaping,
+            failures: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.condition.is_some()
+    }
+
+    /// Asks its conditions. The scope is taken to match.
+    pub(crate) fn ask(&self, request: &Request, entities: &Entities) -> Outcome {
+        let Some(condition) = &self.condition else { return Outcome::Matches };
+        match eval_expression(request, entities, condition) {
+            Ok(EvalResult::Bool(true)) => Outcome::Matches,
+            Ok(EvalResult::Bool(false)) => Outcome::Differs,
+            // To Cedar a condition that is no boolean is an error too.
+            Ok(_) | Err(_) => Outcome::Fails,
+        }
+    }
+
+    /// Whether a caller's own proxy reads the same as the called side's.
+    pub(crate) fn is_known_to_caller(&self) -> bool {
+        !self.needs.whole_context && self.needs.context().all(|(name, ..)| KNOWN_TO_CALLER.contains(name))
+    }
+
+    pub(crate) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells whether a policy is the same as one that was read before. 128 bits, of this process only.
+pub(crate) fn fingerprint(parts: impl Hash) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, &parts).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}
+
+impl From<PrincipalConstraint> for Constraint {
+    fn from(constraint: PrincipalConstraint) -> Self {
+        match constraint {
+            PrincipalConstraint::Any => Self::Any,
+            PrincipalConstraint::Eq(uid) => Self::Eq(uid),
+            PrincipalConstraint::In(uid) => Self::In(uid),
+            PrincipalConstraint::Is(of_type) => Self::Is(of_type),
+            PrincipalConstraint::IsIn(of_type, uid) => Self::IsIn(of_type, uid),
+        }
+    }
+}
+
+impl From<ResourceConstraint> for Constraint {
+    fn from(constraint: ResourceConstraint) -> Self {
+        match constraint {
+            ResourceConstraint::Any => Self::Any,
+            ResourceConstraint::Eq(uid) => Self::Eq(uid),
+            ResourceConstraint::In(uid) => Self::In(uid),
+            ResourceConstraint::Is(of_type) => Self::Is(of_type),
+            ResourceConstraint::IsIn(of_type, uid) => Self::IsIn(of_type, uid),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Judges requests with plain Cedar.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use cedar_policy::{Context, Entities, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::Value;
+use tollgate_attributes::{Decision, Reason};
+
+use super::asked::{RequestFacts, Time};
+use super::ground::{Ground, Signals, Uid, action, causes};
+use super::rule::Rule;
+use super::tree::{Ask, Truth};
+use crate::compile::{Compiled, Effect, Mode, PolicyKind};
+use crate::diagnostics::nearest;
+use crate::model::{self, ACTION, ContextType, NO_PERMIT, SIGNALS, USER};
+use crate::text::with_deep_stack;
+
+/// Most lanes, and most end users of one, that are remembered; what is full is emptied.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Policies that requests can be judged by.
+#[derive(Debug)]
+pub struct Judge {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) ground: Ground,
+    pub(crate) schema: Schema,
+    /// Names of signals by entity type.
+    signals: BTreeMap<String, BTreeSet<String>>,
+    mode: Mode,
+    digest: String,
+    recorded: Recorded,
+    lanes: Mutex<HashMap<(String, String, &'static str), Arc<Lane>>>,
+}
+
+/// What is known of the requests at hand beyond what their rows always hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Headers that the rows hold; `None` for all.
+    pub headers: Option<BTreeSet<String>>,
+    /// Whether the signals of the time are known.
+    pub signals: bool,
+    /// Whether each request's time is known.
+    pub time: bool,
+}
+
+impl Default for Recorded {
+    fn default() -> Self {
+        Self { headers: None, signals: true, time: true }
+    }
+}
+
+/// What the policies say of a request, but for how many tokens are left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Judgement {
+    /// Allowed or denied.
+    #[serde(serialize_with = "as_text")]
+    pub decision: Decision,
+    /// Why.
+    #[serde(serialize_with = "as_text")]
+    pub reason: Reason,
+    /// Ids of the policies that decided, in the order in which they are written.
+    pub policies: Vec<Arc<str>>,
+    /// Ids of the policies that would have denied, were they not only observed.
+    pub shadow: Vec<Arc<str>>,
+    /// Ids of the shaping policies that apply. None where access is denied.
+    pub limits: Vec<Arc<str>>,
+    /// Ids of the policies that failed to evaluate, with the error.
+    pub failed: BTreeMap<Arc<str>, String>,
+    /// Attributes that are not known and on which the decision hangs. Empty when it is sure.
+    pub unsure: Vec<String>,
+    /// Shaping policies of which it is not known whether they apply.
+    pub unsure_limits: Vec<Arc<str>>,
+}
+
+/// What one caller, one called service and one action have in common.
+#[derive(Debug)]
+struct Lane {
+    /// Places of the rules whose scope matches.
+    rules: Vec<usize>,
+    reads_user: bool,
+    is_conditional: bool,
+    uids: [Uid; 3],
+    literals: Vec<Uid>,
+    /// Entities by end user, without signals.
+    entities: Mutex<HashMap<String, Arc<Entities>>>,
+}
+
+impl Judge {
+    /// Takes compiled policies.
+    ///
+    /// # Errors
+    /// When they cannot be read again, which only a snapshot of another version can bring about.
+    pub fn new(compiled: &Compiled) -> Result<Self, String> {
+        with_deep_stack(|| {
+            let rules = compiled.policies.iter().map(Rule::new).collect::<Result<_, _>>()?;
+            let schema = Schema::from_json_str(&compiled.schema_json).map_err(|error| causes(&error))?;
+            let signals = signal_names(&compiled.schema_json);
+            Ok(Self {
+                rules,
+                ground: Ground::read(&compiled.entities_json),
+                schema,
+                signals,
+                mode: compiled.mode.clone(),
+                digest: compiled.digest.clone(),
+                recorded: Recorded::default(),
+                lanes: Mutex::default(),
+            })
+        })
+    }
+
+    /// The same for requests of which less is known.
+    #[must_use]
+    pub fn with_recorded(self, recorded: Recorded) -> Self {
+        Self { recorded, ..self }
+    }
+
+    /// The digest of the policies.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Decides a request. Signals come from it alone.
+    ///
+    /// # Errors
+    /// When the request itself cannot be put into Cedar's terms, such as by a signal that no service has.
+    pub fn judge(&self, facts: &RequestFacts) -> Result<Judgement, String> {
+        with_deep_stack(|| {
+            let lane = self.lane(facts);
+            let signals = self.signals(facts)?;
+            let ask = lane.is_conditional.then(|| self.ask_in(&lane, facts, &signals)).transpose()?;
+            Ok(self.decide(&lane, facts, ask.as_ref()))
+        })
+    }
+
+    /// Places of the rules whose scope the request is in.
+    pub(crate) fn in_scope(&self, facts: &RequestFacts) -> Vec<usize> {
+        self.lane(facts).rules.clone()
+    }
+
+    /// The request in Cedar's terms, with all entities that any policy may ask about.
+    pub(crate) fn ask(&self, facts: &RequestFacts) -> Result<Ask, String> {
+        let literals = self.rules.iter().flat_map(|rule| rule.reads.literals.iter());
+        let user = (!facts.user.is_empty()).then(|| Uid::new(USER, &facts.user));
+        let from = uids(facts).into_iter().chain(literals.map(|(of_type, id)| Uid::new(of_type, id))).chain(user);
+        let entities = self.ground.entities(from, &self.signals(facts)?, &self.schema)?;
+        self.request(facts, Arc::new(entities))
+    }
+
+    pub(crate) fn is_unknown(&self, names: &[String]) -> bool {
+        let recorded = &self.recorded;
+        match names {
+            [first, second, rest @ ..] if first == "context" => match second.as_str() {
+                "time" => !recorded.time,
+                "claims" => true,
+                "headers" => match (&recorded.headers, rest.first()) {
+                    (Some(headers), Some(name)) => !headers.contains(name),
+                    (Some(_), None) => true,
+                    (None, _) => false,
+                },
+                "user" => !recorded.signals && rest.first().is_some_and(|name| name == SIGNALS),
+                _ => false,
+            },
+            [first] if first == "context" => recorded.headers.is_some() || !recorded.time,
+            [_, second, ..] if second == SIGNALS => !recorded.signals,
+            _ => false,
+        }
+    }
+
+    fn decide(&self, lane: &Lane, facts: &RequestFacts, ask: Option<&Ask>) -> Judgement {
+        let mut found = Found::default();
+        for rule in lane.rules.iter().map(|index| &self.rules[*index]) {
+            found.add(rule, self.truth(rule, ask));
+        }
+        found.judgement(self.mode.observe || self.mode.observed_services.contains(&facts.destination))
+    }
+
+    fn truth(&self, rule: &Rule, ask: Option<&Ask>) -> Truth {
+        let Some(ask) = ask.filter(|_| rule.is_conditional()) else { return Truth::True };
+        if self.recorded == Recorded::default() {
+            return rule.truth(ask);
+        }
+        rule.truth_without(ask, &|names| self.is_unknown(names))
+    }
+
+    fn lane(&self, facts: &RequestFacts) -> Arc<Lane> {
+        let action = action(&facts.method);
+        let key = (facts.source.clone(), facts.destination.clone(), action);
+        let mut lanes = self.lanes.lock();
+        if lanes.len() >= REMEMBERED_MAX && !lanes.contains_key(&key) {
+            lanes.clear();
+        }
+        Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(self.new_lane(facts))))
+    }
+
+    fn new_lane(&self, facts: &RequestFacts) -> Lane {
+        let uids = uids(facts);
+        let matches = |rule: &Rule| rule.bounds.matches(&uids[0], &uids[1], &uids[2], &self.ground);
+        let rules: Vec<_> = (0..self.rules.len()).filter(|index| matches(&self.rules[*index])).collect();
+        let in_scope = || rules.iter().map(|index| &self.rules[*index]);
+        let literals = in_scope().flat_map(|rule| rule.reads.literals.iter());
+        Lane {
+            reads_user: in_scope().any(|rule| rule.reads_context("user")),
+            is_conditional: in_scope().any(Rule::is_conditional),
+            literals: literals.map(|(of_type, id)| Uid::new(of_type, id)).collect(),
+            entities: Mutex::default(),
+            uids,
+            rules,
+        }
+    }
+
+    fn ask_in(&self, lane: &Lane, facts: &RequestFacts, signals: &Signals) -> Result<Ask, String> {
+        let user = if lane.reads_user { facts.user.as_str() } else { "" };
+        let make = || {
+            let user = (!user.is_empty()).then(|| Uid::new(USER, user));
+            let from = lane.uids.iter().chain(&lane.literals).cloned().chain(user);
+            self.ground.entities(from, signals, &self.schema).map(Arc::new)
+        };
+        if !signals.is_empty() {
+            return self.request(facts, make()?);
+        }
+        let mut remembered = lane.entities.lock();
+        if let Some(entities) = remembered.get(user) {
+            return self.request(facts, Arc::clone(entities));
+        }
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        let entities = make()?;
+        remembered.insert(user.to_owned(), Arc::clone(&entities));
+        self.request(facts, entities)
+    }
+
+    fn request(&self, facts: &RequestFacts, entities: Arc<Entities>) -> Result<Ask, String> {
+        let [principal, action, resource] = uids(facts);
+        let context = context(facts)?;
+        let request = Request::new(cedar(&principal)?, cedar(&action)?, cedar(&resource)?, context, None);
+        Ok(Ask { request: request.map_err(|error| causes(&error))?, entities })
+    }
+
+    /// The signals of a request, of which each has to be one that is computed.
+    fn signals(&self, facts: &RequestFacts) -> Result<Signals, String> {
+        let mut found = Signals::new();
+        for (entity, signals) in facts.signals.iter().flatten() {
+            let uid = Uid::read(entity);
+            let known = self.signals.get(&uid.of_type);
+            if let Some(name) = signals.keys().find(|name| !known.is_some_and(|known| known.contains(*name))) {
+                let known = known.into_iter().flatten().map(String::as_str);
+                let meant = nearest(name, known).map(|meant| format!("; did you mean `{meant}`?"));
+                return Err(format!("`{uid}` has no signal `{name}`{}", meant.unwrap_or_default()));
+            }
+            found.insert(uid, signals.clone());
+        }
+        Ok(found)
+    }
+}
+
+/// The rules of a lane, by what became of them.
+#[derive(Default)]
+struct Found {
+    permits: Vec<Arc<str>>,
+    forbids: Vec<Arc<str>>,
+    failed_forbids: Vec<Arc<str>>,
+    shadow: Vec<Arc<str>>,
+    shadow_failed: Vec<Arc<str>>,
+    limits: Vec<Arc<str>>,
+    unsure_permits: Vec<String>,
+    unsure_forbids: Vec<String>,
+    unsure_limits: Vec<Arc<str>>,
+    failed: BTreeMap<Arc<str>, String>,
+}
+
+impl Found {
+    fn add(&mut self, rule: &Rule, truth: Truth) {
+        let entry = &rule.entry;
+        let id = Arc::clone(&entry.id);
+        if let Truth::Failed(error) = &truth {
+            self.failed.insert(Arc::clone(&id), error.clone());
+        }
+        let is_forbid = entry.effect == Effect::Forbid;
+        match (entry.kind, truth) {
+            (_, Truth::False) => {}
+            (PolicyKind::Shaping, Truth::Unsure(_)) => self.unsure_limits.push(id),
+            (PolicyKind::Shaping, Truth::True | Truth::Failed(_)) => self.limits.push(id),
+            (PolicyKind::Access, _) if entry.shadow && !is_forbid => {}
+            (PolicyKind::Access, Truth::True) if entry.shadow => self.shadow.push(id),
+            (PolicyKind::Access, Truth::Failed(_)) if entry.shadow => self.shadow_failed.push(id),
+            (PolicyKind::Access, _) if entry.shadow => {}
+            (PolicyKind::Access, Truth::True) if is_forbid => self.forbids.push(id),
+            (PolicyKind::Access, Truth::True) => self.permits.push(id),
+            (PolicyKind::Access, Truth::Failed(_)) if is_forbid => self.failed_forbids.push(id),
+            (PolicyKind::Access, Truth::Failed(_)) => {}
+            (PolicyKind::Access, Truth::Unsure(names)) if is_forbid => self.unsure_forbids.extend(names),
+            (PolicyKind::Access, Truth::Unsure(names)) => self.unsure_permits.extend(names),
+        }
+    }
+
+    fn judgement(mut self, is_observed: bool) -> Judgement {
+        let mut unsure = Vec::new();
+        let refusal = if !self.forbids.is_empty() {
+            Some((Reason::Forbidden, self.forbids))
+        } else if !self.failed_forbids.is_empty() {
+            Some((Reason::ForbidError, self.failed_forbids))
+        } else {
+            unsure = self.unsure_forbids;
+            self.permits.is_empty().then(|| {
+                unsure.append(&mut self.unsure_permits);
+                (Reason::NoPermit, Vec::new())
+            })
+        };
+        unsure.sort();
+        unsure.dedup();
+        self.shadow.extend(self.shadow_failed);
+        let mut judgement = Judgement {
+            decision: Decision::Allow,
+            reason: Reason::Permitted,
+            policies: Vec::new(),
+            shadow: self.shadow,
+            limits: Vec::new(),
+            failed: self.failed,
+            unsure,
+            unsure_limits: Vec::new(),
+        };
+        match refusal {
+            None => {
+                judgement.policies = self.permits;
+                (judgement.limits, judgement.unsure_limits) = (self.limits, self.unsure_limits);
+            }
+            Some((_, policies)) if is_observed => {
+                judgement.reason = Reason::Observed;
+                if policies.is_empty() {
+                    judgement.shadow.push(Arc::from(NO_PERMIT));
+                }
+                judgement.shadow.extend(policies);
+            }
+            Some((reason, policies)) => {
+                (judgement.decision, judgement.reason, judgement.policies) = (Decision::Deny, reason, policies);
+            }
+        }
+        judgement
+    }
+}
+
+/// Names of signals by entity type, as the generated schema has them.
+fn signal_names(schema_json: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let schema: Value = serde_json::from_str(schema_json).unwrap_or_default();
+    let types = schema[""]["entityTypes"].as_object().into_iter().flatten();
+    let names = types.filter_map(|(of_type, shape)| {
+        let signals = shape["shape"]["attributes"][SIGNALS]["attributes"].as_object()?;
+        Some((of_type.clone(), signals.keys().cloned().collect()))
+    });
+    names.collect()
+}
+
+/// Principal, action and resource.
+pub(crate) fn uids(facts: &RequestFacts) -> [Uid; 3] {
+    let action = Uid::new(ACTION, action(&facts.method));
+    [Uid::principal(&facts.source), action, Uid::new(model::SERVICE, &facts.destination)]
+}
+
+fn cedar(uid: &Uid) -> Result<EntityUid, String> {
+    let of_type: EntityTypeName = uid.of_type.parse().map_err(|_| format!("`{uid}` is not an entity"))?;
+    Ok(EntityUid::from_type_name_and_id(of_type, EntityId::new(&uid.id)))
+}
+
+fn context(facts: &RequestFacts) -> Result<Context, String> {
+    let mut pairs = Vec::new();
+    for (name, of_type, is_required) in model::context() {
+        let value = match of_type {
+            ContextType::Text => text(facts, name, *is_required),
+            ContextType::Bool => Some(RestrictedExpression::new_bool(facts.is_mtls)),
+            ContextType::Time => {
+                let now = || Time::from_us(crate::clock::Clock::system().wall_us());
+                let time = facts.time.clone().unwrap_or_else(now);
+                Some(RestrictedExpression::new_datetime(time.as_str()))
+            }
+            ContextType::Address => {
+                let address = facts.source_address.map(|address| address.to_canonical().to_string());
+                address.map(RestrictedExpression::new_ip)
+            }
+            ContextType::User if facts.user.is_empty() => None,
+            ContextType::User => Some(RestrictedExpression::new_entity_uid(cedar(&Uid::new(USER, &facts.user))?)),
+            ContextType::Headers => {
+                let value = |value: &String| RestrictedExpression::new_string(value.clone());
+                let fields = facts.labels.iter().map(|(name, header)| (name.to_ascii_lowercase(), value(header)));
+                // By way of a map: two spellings of one name are one header.
+                let fields: BTreeMap<_, _> = fields.collect();
+                Some(RestrictedExpression::new_record(fields).map_err(|error| causes(&error))?)
+            }
+            ContextType::Claims => None,
+        };
+        pairs.extend(value.map(|value| ((*name).to_owned(), value)));
+    }
+    Context::from_pairs(pairs).map_err(|error| causes(&error))
+}
+
+fn text(facts: &RequestFacts, name: &str, is_required: bool) -> Option<RestrictedExpression> {
+    let value = match name {
+        "method" => &facts.method,
+        "path" => &facts.path,
+        "host" => &facts.host,
+        "route" => &facts.route,
+        "scheme" => &facts.scheme,
+        "protocol" => &facts.protocol,
+        "user_agent" => &facts.user_agent,
+        _ => return is_required.then(|| RestrictedExpression::new_string(String::new())),
+    };
+    (is_required || !value.is_empty()).then(|| RestrictedExpression::new_string(value.clone()))
+}
+
+fn as_text<S: serde::Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&value.to_string())
+}
