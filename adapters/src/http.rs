@@ -7,6 +7,8 @@
 //! | `GET /metrics` | the engine's own metrics, for Prometheus |
 //! | `POST /v1/sql` | the body is SQL, `Accept` chooses JSON, CSV or an Arrow stream |
 //! | `GET /v1/snapshot` | what reporters enforce now |
+//!
+//! The routes of [`crate::prometheus`] are beside them.
 
 mod health;
 mod problem;
@@ -50,6 +52,8 @@ pub async fn serve(
 pub fn router(engine: Engine) -> Router {
     let mut registry = Registry::default();
     engine.metrics().register(&mut registry);
+    let registry = Arc::new(registry);
+    let prometheus = crate::prometheus::router(engine.clone(), &registry);
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(health::alive))
@@ -58,7 +62,8 @@ pub fn router(engine: Engine) -> Router {
         .route("/v1/sql", post(sql::query))
         .route("/v1/snapshot", get(snapshot))
         .layer(DefaultBodyLimit::max(SQL_BYTES_MAX))
-        .with_state(Served { engine, registry: Arc::new(registry) })
+        .with_state(Served { engine, registry })
+        .merge(prometheus)
 }
 
 async fn index() -> &'static str {
@@ -82,6 +87,11 @@ async fn metrics(State(served): State<Served>) -> axum::response::Response {
 
 async fn snapshot(State(served): State<Served>) -> axum::response::Response {
     json(&served.engine.snapshot_json()).into_response()
+}
+
+/// An answer for what went wrong on our side.
+pub(crate) fn internal(detail: &str) -> axum::response::Response {
+    problem::internal(detail).into_response()
 }
 
 fn json(value: &serde_json::Value) -> impl IntoResponse + use<> {

@@ -7,3 +7,4 @@
 
 pub mod grpc;
 pub mod http;
+mod prometheus;

@@ -1,0 +1,56 @@
+//! Prometheus: the mesh's metrics to scrape, and the query API that Grafana asks, both from the rollups.
+//!
+//! | | |
+//! |---|---|
+//! | `GET /metrics/mesh` | counters and histograms of the mesh, for a Prometheus that scrapes |
+//! | `/api/v1/query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/<name>/values`, `metadata`, `rules`, `status/buildinfo` | PromQL, by `GET` or `POST` |
+//!
+//! In reading order: `metrics` what there is, `naming` how labels follow from columns, `resolution` which rollup answers,
+//! `fetch` turns a selection into SQL and its rows into series, `own` the engine's own metrics as series, `routes` the API,
+//! `mesh` the text to scrape.
+
+mod fetch;
+mod mesh;
+mod metrics;
+mod naming;
+mod own;
+mod resolution;
+mod routes;
+mod rows;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tollgate_engine::Engine;
+
+use self::own::History;
+
+/// What the routes share.
+#[derive(Clone)]
+struct Served {
+    engine: Engine,
+    history: Arc<History>,
+    /// Counters of `/metrics/mesh` start here: as a process that was just started has them.
+    since_us: i64,
+}
+
+/// The routes. `registry` holds the engine's own metrics, of which a short history is kept for queries as long as the router lives.
+pub(crate) fn router(engine: Engine, registry: &Arc<Registry>) -> Router {
+    let history = Arc::new(History::default());
+    own::keep(&history, registry);
+    let since_us = chrono::Utc::now().timestamp_micros();
+    Router::new()
+        .route("/metrics/mesh", get(mesh::scrape))
+        .route("/api/v1/query", get(routes::instant).post(routes::instant))
+        .route("/api/v1/query_range", get(routes::range).post(routes::range))
+        .route("/api/v1/query_exemplars", get(routes::exemplars).post(routes::exemplars))
+        .route("/api/v1/series", get(routes::series).post(routes::series))
+        .route("/api/v1/labels", get(routes::labels).post(routes::labels))
+        .route("/api/v1/label/{name}/values", get(routes::label_values))
+        .route("/api/v1/metadata", get(routes::metadata))
+        .route("/api/v1/rules", get(routes::rules))
+        .route("/api/v1/status/buildinfo", get(routes::build_info))
+        .with_state(Served { engine, history, since_us })
+}
