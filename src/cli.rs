@@ -10,6 +10,7 @@ use tollgate_config::DurationText;
 use tollgate_proxy_client::cli::ProxyArgs;
 
 use crate::output::Format;
+use crate::policy::PolicyArgs;
 
 /// Telemetry and policy engine for the traffic between services.
 #[derive(Debug, Parser)]
@@ -82,27 +83,6 @@ pub(crate) struct SqlArgs {
     pub(crate) output: Format,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyArgs {
-    #[command(subcommand)]
-    pub(crate) command: PolicyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Check a directory of policies as the engine would; exit code 1 when it would be refused
-    Check(PolicyCheckArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyCheckArgs {
-    /// Directory with `access/`, `shaping/`, `signals/` and `entities.json`
-    pub(crate) dir: PathBuf,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
 }
 
 #[derive(Debug, Args)]

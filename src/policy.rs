@@ -1,63 +1,40 @@
-//! `tollgate policy`: work on a directory of policies without an engine.
+//! `tollgate policy`: work on directories of policies.
 
-use std::io::{self, Write as _};
+mod args;
+mod check;
+mod diff;
+mod explain;
+mod fmt;
+mod replay;
+mod said;
+mod suggest;
+mod test;
+mod traffic;
+
+pub(crate) use args::PolicyArgs;
+
 use std::path::Path;
 
-use serde_json::json;
-use tollgate_policies::{Diagnostics, Mode};
+use tollgate_engine::PolicyReport;
+use tollgate_policies::Mode;
 
-use crate::cli::{PolicyArgs, PolicyCheckArgs, PolicyCommand};
-use crate::output::Format;
+use args::PolicyCommand;
 
 /// Runs the command.
 pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     match &args.command {
-        PolicyCommand::Check(args) => check(args),
+        PolicyCommand::Check(args) => check::run(args),
+        PolicyCommand::Fmt(args) => fmt::run(args),
+        PolicyCommand::Test(args) => test::run(args),
+        PolicyCommand::Explain(args) => explain::run(args),
+        PolicyCommand::Diff(args) => diff::run(args),
+        PolicyCommand::Replay(args) => replay::run(args),
+        PolicyCommand::Suggest(args) => suggest::run(args),
     }
 }
 
-/// `tollgate policy check DIR`: the same code as the engine's watcher.
-fn check(args: &PolicyCheckArgs) -> anyhow::Result<()> {
-    let checked = tollgate_engine::check_policies(&args.dir, &Mode::default());
-    match args.output {
-        Format::Json => print_json(&checked)?,
-        Format::Table => print_text(&args.dir, &checked),
-        Format::Csv => anyhow::bail!("`policy check` prints `table` or `json`"),
-    }
-    match checked {
-        Ok(_) => Ok(()),
-        Err(diagnostics) => anyhow::bail!("refused: {}", count(diagnostics.0.len(), "problem")),
-    }
-}
-
-fn print_text(dir: &Path, checked: &Result<tollgate_engine::PolicyReport, Diagnostics>) {
-    match checked {
-        Ok(report) => {
-            for warning in &report.warnings.0 {
-                println!("{warning}");
-            }
-            println!(
-                "{}: {} policies, {}",
-                dir.display(),
-                report.policies.len(),
-                count(report.warnings.0.len(), "warning")
-            );
-        }
-        Err(diagnostics) => println!("{diagnostics}"),
-    }
-}
-
-fn print_json(checked: &Result<tollgate_engine::PolicyReport, Diagnostics>) -> anyhow::Result<()> {
-    let json = match checked {
-        Ok(report) => {
-            let ids: Vec<_> = report.policies.iter().map(|policy| policy.id.as_ref()).collect();
-            json!({ "ok": true, "policies": ids, "diagnostics": report.warnings.0 })
-        }
-        Err(diagnostics) => json!({ "ok": false, "diagnostics": diagnostics.0 }),
-    };
-    Ok(writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&json)?)?)
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+/// A directory that is right: the same code as the engine's watcher.
+fn load(dir: &Path) -> anyhow::Result<PolicyReport> {
+    tollgate_engine::check_policies(dir, &Mode::default())
+        .map_err(|problems| anyhow::anyhow!("`{}` is refused:\n{problems}", dir.display()))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tollgate_policies::{Diagnostics, Mode, PolicyEntry, Sources};
+use tollgate_policies::{Compiled, Diagnostics, Mode, Sources};
 
 pub(crate) use self::load::{Loaded, load};
 pub(crate) use self::policy_tables::{EntitiesTable, PoliciesTable};
@@ -57,10 +57,10 @@ impl PolicyBook {
 /// What a directory of policies holds when it is right.
 #[derive(Debug)]
 pub struct PolicyReport {
-    /// Every policy.
-    pub policies: Vec<PolicyEntry>,
-    /// What is probably not meant.
-    pub warnings: Diagnostics,
+    /// What was read.
+    pub sources: Sources,
+    /// What came of it, with what is probably not meant.
+    pub compiled: Compiled,
 }
 
 /// Checks a directory of policies as a running engine would, without one.
@@ -78,22 +78,22 @@ pub fn check_policies(dir: &Path, mode: &Mode) -> Result<PolicyReport, Diagnosti
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
         runtime.block_on(check(&sources, mode, &failed))
     };
-    std::thread::scope(|scope| {
+    let compiled = std::thread::scope(|scope| {
         scope.spawn(check).join().unwrap_or_else(|_| Err(failed("the check broke off".to_owned())))
-    })
+    })?;
+    Ok(PolicyReport { sources, compiled })
 }
 
 async fn check(
     sources: &Sources,
     mode: &Mode,
     failed: &impl Fn(String) -> Diagnostics,
-) -> Result<PolicyReport, Diagnostics> {
+) -> Result<Compiled, Diagnostics> {
     let config = EngineConfig::default();
     let limits = HotLimits { bytes_max: 0, retention: config.retention };
     let hot = Arc::new(HotStore::new(limits, Arc::new(Metrics::default())));
     let state = tables::Sources::default().tables();
     let context = sql::session(sql::Tables { hot, state }, config.query_bytes_max, 1).await;
     let context = context.map_err(|error| failed(error.to_string()))?;
-    let loaded = load(&context, sources, mode, config.signals_every).await?;
-    Ok(PolicyReport { policies: loaded.compiled.policies, warnings: loaded.compiled.warnings })
+    Ok(load(&context, sources, mode, config.signals_every).await?.compiled)
 }

@@ -1,21 +1,24 @@
 //! From a directory of text to policies that are known to be right.
 
 mod checks;
+mod memory;
 mod parsed;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tollgate_api::v1;
 
-use crate::annotations;
 use crate::cedar;
+use crate::compile::memory::{Memory, Schemas};
 use crate::compile::parsed::Parsed;
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::entities::{self, EntityFile};
 use crate::model::{self, Known, SignalSchema, WITH_SIGNALS};
+use crate::rule::fingerprint;
 use crate::shaping::{ByKey, Shaping};
 use crate::sources::Sources;
 use crate::text;
@@ -109,29 +112,49 @@ impl Compiled {
     }
 }
 
-/// Checks everything and reports every problem at once.
+/// Of the last directory that this process compiled. A cache: it changes no result.
+static MEMORY: LazyLock<Mutex<Arc<Memory>>> = LazyLock::new(Mutex::default);
+
+/// Checks everything and reports every problem at once. Policies that the last directory held too are not parsed again, nor
+/// validated again while the schema stays the same.
 ///
 /// # Errors
 /// All errors, with the warnings among them.
 pub fn compile(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
-    text::with_deep_stack(|| compile_all(sources, signals, mode))
+    let before = Arc::clone(&MEMORY.lock());
+    let mut memory = Memory::default();
+    let compiled = text::with_deep_stack(|| compile_all(sources, signals, mode, &before, &mut memory));
+    *MEMORY.lock() = Arc::new(memory);
+    compiled
 }
 
-fn compile_all(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
+fn compile_all(
+    sources: &Sources,
+    signals: &[SignalSchema],
+    mode: &Mode,
+    before: &Memory,
+    memory: &mut Memory,
+) -> Result<Compiled, Diagnostics> {
     let mut problems = Diagnostics(checks::strays(sources));
     let entities = match &sources.entities {
         Some(file) => entities::read(file, &mut problems),
         None => EntityFile::default(),
     };
-    let parsed = parsed::parse(sources, &mut problems);
+    let parsed = parsed::parse(sources, before, memory, &mut problems);
     let known = known(&entities, &parsed, signals, &mut problems);
     let schema_json = model::schema(&known);
+    let schemas = Schemas::new(&known, &schema_json.to_string());
     match Schema::from_json_value(schema_json.clone()) {
         Ok(schema) => {
             if let Some(file) = &sources.entities {
-                entities::check(&entities, file, &schema, &mut problems);
+                memory.entities = Some(fingerprint((&file.text, schemas.of_entities())));
+                let errors = problems.0.len();
+                if memory.entities != before.entities {
+                    entities::check(&entities, file, &schema, &mut problems);
+                }
+                memory.entities = memory.entities.filter(|_| problems.0.len() == errors);
             }
-            validate(&parsed, schema, &known, &mut problems);
+            validate(&parsed, schema, &schemas, &known, &mut problems);
         }
         // Names of attributes are the only part that is not ours, and Cedar takes any text for them.
         Err(error) => problems.0.push(Diagnostic::error("TG0307", crate::sources::ENTITIES, error.to_string())),
@@ -158,25 +181,32 @@ fn known(entities: &EntityFile, parsed: &[Parsed<'_>], signals: &[SignalSchema],
             .push(Diagnostic::error("TG0402", "", message).suggest(&schema.entity_type, WITH_SIGNALS.iter().copied()));
     }
     known.add_signals(signals);
-    known.headers = parsed.iter().flat_map(|policy| policy.reads.headers.iter().cloned()).collect();
+    known.headers = parsed.iter().flat_map(|policy| policy.learned.reads.headers.iter().cloned()).collect();
     known
 }
 
-fn validate(parsed: &[Parsed<'_>], schema: Schema, known: &Known, problems: &mut Diagnostics) {
+fn validate(parsed: &[Parsed<'_>], schema: Schema, schemas: &Schemas, known: &Known, problems: &mut Diagnostics) {
     let mut set = PolicySet::new();
     let mut by_id = BTreeMap::new();
-    for policy in parsed {
-        by_id.insert(policy.cedar.id().to_string(), policy);
+    for policy in parsed.iter().filter(|policy| !policy.learned.is_clean_under(schemas)) {
+        by_id.insert(policy.number.to_string(), policy);
         // Ids are numbers that the parser gave, so that none is there twice.
-        drop(set.add(policy.cedar.clone()));
+        policy.cedar().into_iter().for_each(|cedar| drop(set.add(cedar)));
     }
-    let unknown: BTreeMap<_, _> = parsed.iter().map(|policy| (policy.number, checks::names(policy, known))).collect();
+    let unknown: BTreeMap<_, _> = by_id.values().map(|policy| (policy.number, checks::names(policy, known))).collect();
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
     let mut failed = Vec::new();
-    for error in result.validation_errors() {
-        let Some(policy) = by_id.get(&error.policy_id().to_string()) else { continue };
+    let found = result.validation_errors().filter_map(|error| {
+        let policy = by_id.get(&error.policy_id().to_string())?;
+        Some((policy, cedar::validation(error, policy.site)))
+    });
+    let mut found: Vec<_> = found.collect();
+    // Cedar gives them in no order. Of several at one place the shortest names what is nearest to the cause.
+    found.sort_by_cached_key(|(policy, said)| {
+        (policy.number, said.line, said.column, said.message.len(), said.message.clone())
+    });
+    for (policy, diagnostic) in found {
         failed.push(policy.number);
-        let diagnostic = cedar::validation(error, policy.site);
         // Our own check says more about a name that nothing has.
         let is_access = matches!(diagnostic.code, "TG0104" | "TG0107");
         let is_said = is_access && unknown[&policy.number].iter().any(|(name, _)| mentions(&diagnostic.message, name));
@@ -190,6 +220,13 @@ fn validate(parsed: &[Parsed<'_>], schema: Schema, known: &Known, problems: &mut
         if !failed.contains(&policy.number) && unknown[&policy.number].is_empty() {
             problems.0.push(cedar::warning(warning, policy.site));
         }
+    }
+    let said = result.validation_errors().map(|error| error.policy_id().to_string());
+    let warned = result.validation_warnings().map(|warning| warning.policy_id().to_string());
+    let said: BTreeSet<_> = said.chain(warned).collect();
+    let is_clean = |policy: &Parsed<'_>| unknown[&policy.number].is_empty();
+    for (_, policy) in by_id.iter().filter(|(id, policy)| !said.contains(*id) && is_clean(policy)) {
+        policy.learned.set_clean_under(schemas);
     }
     problems.0.extend(unknown.into_values().flatten().map(|(_, diagnostic)| diagnostic));
 }
@@ -209,19 +246,10 @@ fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -
     let mut entries = Vec::new();
     let mut places: BTreeMap<Arc<str>, String> = BTreeMap::new();
     for policy in parsed {
-        let (annotations, shaping, found) = match policy.kind {
-            PolicyKind::Access => {
-                let (annotations, found) = annotations::access(&policy.cedar);
-                (annotations, None, found)
-            }
-            PolicyKind::Shaping => {
-                let (annotations, shaping, found) = annotations::shaping(&policy.cedar);
-                problems.0.extend(checks::cost(&policy, &shaping, known));
-                (annotations, Some(shaping), found)
-            }
-        };
-        problems.0.extend(found.into_iter().map(|problem| policy.annotation_problem(problem)));
-        let id = annotations.id.unwrap_or_else(|| policy.default_id());
+        let learned = &policy.learned;
+        problems.0.extend(learned.shaping.iter().filter_map(|shaping| checks::cost(&policy, shaping, known)));
+        problems.0.extend(learned.problems.iter().map(|problem| policy.annotation_problem(problem)));
+        let id = learned.id.clone().unwrap_or_else(|| policy.default_id());
         if let Some(other) = places.get(&id) {
             let message = format!("policy id `{id}` is taken by {other}");
             let at = policy.annotation_at("id", true);
@@ -232,14 +260,11 @@ fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -
         entries.push(PolicyEntry {
             id,
             kind: policy.kind,
-            effect: match policy.cedar.effect() {
-                cedar_policy::Effect::Permit => Effect::Permit,
-                cedar_policy::Effect::Forbid => Effect::Forbid,
-            },
-            shadow: annotations.shadow,
+            effect: learned.effect,
+            shadow: learned.shadow,
             text: policy.text().to_owned(),
             origin: policy.origin(),
-            shaping,
+            shaping: learned.shaping.clone(),
         });
     }
     entries

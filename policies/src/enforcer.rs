@@ -24,6 +24,7 @@ use crate::ids::PolicyIds;
 use crate::lane::Asked;
 use crate::loaded::Loaded;
 use crate::model::NO_PERMIT;
+use crate::slice::Standpoint;
 use crate::spend::{Purse, Shaped, Spend};
 use crate::tally::{self, CacheReport, Tally};
 
@@ -38,6 +39,8 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 /// for the callers, services and methods that it has seen, and the buckets, both bounded.
 pub struct Enforcer {
     clock: Clock,
+    /// `None`: it is asked about every service.
+    standpoint: Option<Standpoint>,
     state: ArcSwap<State>,
     buckets: Buckets,
     threads: ThreadLocal<std::cell::RefCell<Thread>>,
@@ -62,8 +65,16 @@ impl Enforcer {
             applying: Mutex::new(()),
             heard_ms: AtomicU64::new(clock.monotonic_ms()),
             lease_ttl_ms: AtomicU64::new(LEASE_TTL_MS_DEFAULT),
+            standpoint: None,
             clock,
         }
+    }
+
+    /// An enforcer that is only asked about some services, and so keeps only the policies that can match what calls them,
+    /// or what they call. It denies what calls other services, and refuses nothing early that others call.
+    #[must_use]
+    pub fn at(clock: Clock, standpoint: Standpoint) -> Self {
+        Self { standpoint: Some(standpoint), ..Self::new(clock) }
     }
 
     /// The clock that leases expire by. `WatchRequest.sent_ms` is read from it.
@@ -109,6 +120,9 @@ impl Enforcer {
     pub fn refuses_early(&self, facts: &Facts<'_>) -> Option<Verdict> {
         let state = self.state.load();
         let loaded = state.loaded.as_ref().filter(|loaded| !loaded.is_observed(facts.destination))?;
+        if self.standpoint.as_ref().is_some_and(|at| !at.refuses_early(facts.source, facts.destination)) {
+            return None;
+        }
         let answer = self.answer(&state, loaded, facts);
         let (reason, policies) = answer.early.as_ref()?;
         Some(Verdict {
@@ -162,6 +176,9 @@ impl Enforcer {
         let Some(loaded) = &state.loaded else {
             return Verdict { decision: Decision::Deny, reason: Reason::NoSnapshot, ..self.empty(state.version) };
         };
+        if self.standpoint.as_ref().is_some_and(|at| !at.decides(facts.destination)) {
+            return Verdict { decision: Decision::Deny, reason: Reason::NoPermit, ..self.empty(state.version) };
+        }
         let answer = self.answer(&state, loaded, facts);
         let is_observed = loaded.is_observed(facts.destination);
         answer.matches.failed.iter().for_each(|index| loaded.rule(*index).count_failure());

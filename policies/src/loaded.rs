@@ -10,7 +10,8 @@ use crate::index::{Index, Indices};
 use crate::needs::{Needs, SignalNeed};
 use crate::reads::Whose;
 use crate::rule::{Rule, fingerprint};
-use crate::world::Place;
+use crate::slice::{Slice, Standpoint};
+use crate::world::{Place, World};
 
 /// Both sets of policies.
 #[derive(Debug, Default)]
@@ -18,6 +19,9 @@ pub(crate) struct Loaded {
     /// Access, then shaping.
     rules: Vec<Arc<Rule>>,
     by_fingerprint: HashMap<u128, Arc<Rule>>,
+    /// Policies that were left out, as long as the entities are the same.
+    left_out: HashSet<u128>,
+    entities: u128,
     index: Index,
     /// What any of them needs.
     needs: Needs,
@@ -28,8 +32,17 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads the policies of a snapshot, or says which one cannot be read. What has not changed is taken over from before.
-    pub(crate) fn read(policies: &v1::Policies, before: Option<&Self>) -> Result<Self, String> {
+    pub(crate) fn read(
+        policies: &v1::Policies,
+        world: &World,
+        standpoint: Option<&Standpoint>,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let slice = standpoint.map(|standpoint| Slice::new(standpoint, world));
+        // Policies that were left out may be needed once the entities are others.
+        let before = before.filter(|before| slice.is_none() || before.entities == world.fingerprint());
         let mut loaded = Self {
+            entities: world.fingerprint(),
             observe: policies.observe,
             observed_services: policies.observed_services.iter().cloned().collect(),
             ..Self::default()
@@ -37,8 +50,16 @@ impl Loaded {
         for (kind, policies) in [(PolicyKind::Access, &policies.access), (PolicyKind::Shaping, &policies.shaping)] {
             for policy in policies {
                 let fingerprint = fingerprint((kind, &policy.id, &policy.text));
+                if before.is_some_and(|before| before.left_out.contains(&fingerprint)) {
+                    loaded.left_out.insert(fingerprint);
+                    continue;
+                }
                 let same = before.and_then(|before| before.by_fingerprint.get(&fingerprint));
                 let rule = same.map_or_else(|| Rule::read(policy, kind).map(Arc::new), |rule| Ok(Arc::clone(rule)))?;
+                if slice.as_ref().is_some_and(|slice| !slice.has(&rule)) {
+                    loaded.left_out.insert(fingerprint);
+                    continue;
+                }
                 loaded.needs.add(&rule.needs);
                 loaded.by_fingerprint.insert(fingerprint, Arc::clone(&rule));
                 loaded.rules.push(rule);

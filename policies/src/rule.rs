@@ -19,6 +19,7 @@ use crate::needs::Needs;
 use crate::reads::Reads;
 use crate::shaping::Shaping;
 use crate::text;
+use crate::world::Place;
 
 /// Attributes of `context` that a caller's own proxy knows as surely as the called side's.
 const KNOWN_TO_CALLER: &[&str] = &["method", "path", "host", "headers", "user_agent"];
@@ -60,6 +61,18 @@ pub(crate) enum Outcome {
     Differs,
     /// It failed to evaluate.
     Fails,
+}
+
+impl Constraint {
+    pub(crate) fn matches(&self, place: &Place) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Eq(uid) => place.uid == *uid,
+            Self::In(uid) => place.is_in(uid),
+            Self::Is(of_type) => place.uid.type_name() == of_type,
+            Self::IsIn(of_type, uid) => place.uid.type_name() == of_type && place.is_in(uid),
+        }
+    }
 }
 
 impl Rule {

@@ -33,6 +33,12 @@ pub(crate) struct Place {
     pub(crate) ancestors: HashSet<EntityUid>,
 }
 
+impl Place {
+    pub(crate) fn is_in(&self, uid: &EntityUid) -> bool {
+        self.uid == *uid || self.ancestors.contains(uid)
+    }
+}
+
 /// The signals of one entity.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -96,6 +102,11 @@ impl World {
             }
         }
         Ok(world)
+    }
+
+    /// Tells apart what the entities were read of.
+    pub(crate) fn fingerprint(&self) -> u128 {
+        self.fingerprint
     }
 
     /// The signals of an entity, if it has any.

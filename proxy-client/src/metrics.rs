@@ -96,6 +96,7 @@ impl Collector for ProxyMetrics {
         self.encode_durations(&mut encoder)?;
         self.encode_rows(&mut encoder)?;
         self.encode_engine(&mut encoder)?;
+        self.encode_policies(&mut encoder)?;
         let open = |count: fn(&Counters) -> &AtomicI64| self.sum(|worker| count(worker).load(Ordering::Relaxed));
         gauge(&mut encoder, "connections", "Connections of callers.", open(|worker| &worker.connections))?;
         let upstream = open(|worker| &worker.upstream_connections);
@@ -173,6 +174,27 @@ impl ProxyMetrics {
             [("report", self.reporting.is_connected()), ("watch", self.following.is_connected())]
         {
             connected.encode_family(&[("stream", stream)])?.encode_gauge(&i64::from(is_connected))?;
+        }
+        Ok(())
+    }
+
+    fn encode_policies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests for which a policy failed to evaluate: a forbid or a limit was applied, a permit was not";
+        let mut failures =
+            encoder.encode_descriptor("tollgate_proxy_policy_failures", help, None, MetricType::Counter)?;
+        for (policy, requests) in self.enforcer.failures() {
+            failures.encode_family(&[("policy", &*policy)])?.encode_counter::<NoLabelSet, _, u64>(&requests, None)?;
+        }
+        let report = self.enforcer.cache_report();
+        let help = "Decisions since the policies last changed: remembered, made anew, or made anew because they read the time";
+        let mut decisions = encoder.encode_descriptor("tollgate_proxy_decisions", help, None, MetricType::Gauge)?;
+        for (from, count) in [("cache", report.hits), ("policies", report.misses), ("time", report.timed)] {
+            decisions.encode_family(&[("from", from)])?.encode_gauge(&saturating(count))?;
+        }
+        let help = "About how many values of an attribute decisions were made anew for: the most ruins the cache";
+        let mut values = encoder.encode_descriptor("tollgate_proxy_decision_values", help, None, MetricType::Gauge)?;
+        for (attribute, count) in &report.attributes {
+            values.encode_family(&[("attribute", attribute.as_str())])?.encode_gauge(&saturating(*count))?;
         }
         Ok(())
     }

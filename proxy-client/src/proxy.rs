@@ -64,7 +64,7 @@ impl Proxy {
         warn_if_insecure(&config);
         let config = Arc::new(config);
         let mut listeners = Listeners::open(&config)?;
-        let enforcer = Arc::new(Enforcer::new(Clock::system()));
+        let enforcer = Arc::new(Enforcer::at(Clock::system(), config.standpoint()));
         let epoch = epoch_us();
         let reporting = Reporting::new(reporting_config(&config, epoch));
         let following = Following::new(following_config(&config, epoch), Arc::clone(&enforcer));

@@ -123,10 +123,10 @@ impl State {
     fn blame(&self, job: &Job, error: StoreError) -> StoreError {
         let StoreError::Parquet { action: "read", key, .. } = &error else { return error };
         let Some(file) = job.inputs.iter().find(|file| file.key.as_ref() == key) else { return error };
-        if let Ok(Some(problem)) = self.damage(file) {
-            if let Err(error) = self.set_aside(file, &problem) {
-                tracing::error!(%error, "a damaged file could not be set aside");
-            }
+        if let Ok(Some(problem)) = self.damage(file)
+            && let Err(error) = self.set_aside(file, &problem)
+        {
+            tracing::error!(%error, "a damaged file could not be set aside");
         }
         error
     }

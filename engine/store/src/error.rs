@@ -29,7 +29,7 @@ pub enum StoreError {
         /// The object store.
         place: String,
         /// Why it failed.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// A file holds what no engine wrote, and without it data would be lost.
     #[error("`{}` is damaged: {problem}; restore it, or move it away and accept what that loses", path.display())]

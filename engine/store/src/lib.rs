@@ -4,6 +4,7 @@ mod aside;
 mod compaction;
 mod disk;
 mod error;
+mod export;
 mod hot;
 mod log;
 mod manifest;
@@ -21,12 +22,13 @@ pub use aside::Aside;
 pub use compaction::{Compaction, CompactionLimits};
 pub use disk::{Disk, DiskEntry, DiskFile, LocalDisk};
 pub use error::StoreError;
+pub use export::{Export, ExportFormat, Exported};
 pub use log::{
     DamagedSegment, DiskState, LogRecovery, LogStatus, Record, SYNC_BOUNDS_US, SegmentError, SegmentHeader,
     SegmentReader, SegmentRecord, Step, read_segment,
 };
 pub use marks::{Mark, Marks, Standing};
-pub use objects::Remote;
+pub use objects::{Remote, S3};
 pub use sealed::{Files, Opened, Seal, Sealed, SealedOptions, SealedStatus, TableStatus};
 pub use store::{
     Appended, Derive, Durability, MemoryLimits, Recovery, SealStatus, Store, StoreOptions, StoreStatus, Ticket,

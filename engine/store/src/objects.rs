@@ -6,6 +6,7 @@
 
 mod chunks;
 mod reader;
+mod s3;
 mod upload;
 
 use std::fs::File;
@@ -31,6 +32,7 @@ use crate::{SealedFile, StoreError};
 use self::reader::RemoteFile;
 
 pub(crate) use self::chunks::Chunks;
+pub use self::s3::S3;
 pub(crate) use self::upload::{UNFINISHED, Upload};
 
 /// An S3-compatible store, or any other that `object_store` speaks to. It retries by itself.
@@ -184,7 +186,7 @@ pub(crate) fn unreadable(file: &SealedFile, source: ParquetError) -> StoreError 
 }
 
 fn failed(action: &'static str, key: &Path, place: &str, source: object_store::Error) -> StoreError {
-    StoreError::Object { action, key: key.to_string(), place: place.to_owned(), source }
+    StoreError::Object { action, key: key.to_string(), place: place.to_owned(), source: Box::new(source) }
 }
 
 fn ignore_absent(result: io::Result<()>) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! Turns rows of a table into Parquet and back.
 
+#[cfg(test)]
+mod measure;
 mod properties;
 mod reader;
 mod writer;

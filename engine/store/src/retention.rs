@@ -70,3 +70,6 @@ fn expired(retention: Retention, files: &[Arc<SealedFile>], now_us: i64) -> Vec<
     files.retain(|file| is_expired(file));
     files
 }
+
+#[cfg(test)]
+mod tests;

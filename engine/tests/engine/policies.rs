@@ -112,8 +112,8 @@ fn the_starter_policies_are_right() {
     let dir = tempfile::tempdir().unwrap();
     Sources::starter().write(dir.path()).unwrap();
     let report = check_policies(dir.path(), &Mode::default()).unwrap();
-    assert!(!report.policies.is_empty());
-    assert_eq!(report.warnings.to_string(), "");
+    assert!(!report.compiled.policies.is_empty());
+    assert_eq!(report.compiled.warnings.to_string(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

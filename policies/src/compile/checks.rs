@@ -34,10 +34,10 @@ pub(crate) fn names(policy: &Parsed<'_>, known: &Known) -> Vec<(String, Diagnost
         unknown.push((name.to_owned(), diagnostic));
     };
     let context = model::context_names();
-    for name in policy.reads.context.iter().filter(|name| !context.contains(&name.as_str())) {
+    for name in policy.learned.reads.context.iter().filter(|name| !context.contains(&name.as_str())) {
         say("TG0104", name, format!("unknown attribute `{name}` of `context`"), context.clone());
     }
-    for used in &policy.reads.attributes {
+    for used in &policy.learned.reads.attributes {
         let name = &used.name;
         if used.is_signal {
             let signals = known.signal_names(used.entity_type);
@@ -56,7 +56,7 @@ pub(crate) fn names(policy: &Parsed<'_>, known: &Known) -> Vec<(String, Diagnost
             }
         }
     }
-    for name in policy.reads.headers.iter().filter(|name| !model::is_header_name(name)) {
+    for name in policy.learned.reads.headers.iter().filter(|name| !model::is_header_name(name)) {
         let lower = name.to_lowercase();
         let message = format!("`{name}` is not the name of a header");
         let diagnostic = policy.at_word(Severity::Error, "TG0112", name, message);
@@ -70,7 +70,7 @@ pub(crate) fn names(policy: &Parsed<'_>, known: &Known) -> Vec<(String, Diagnost
 pub(crate) fn groups(policies: &[Parsed<'_>], entities: &EntityFile) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for policy in policies {
-        for uid in policy.cedar.entity_literals() {
+        for uid in &policy.learned.literals {
             let id: &str = uid.id().unescaped();
             match uid.type_name().to_string().as_str() {
                 GROUP if !entities.groups.contains(id) => {

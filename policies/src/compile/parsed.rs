@@ -5,61 +5,72 @@ use std::sync::Arc;
 use cedar_policy::{Policy, PolicyId};
 
 use super::PolicyKind;
+use super::memory::{Learned, Memory};
 use crate::annotations::Problem;
 use crate::cedar::{self, Site};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
-use crate::reads::Reads;
-use crate::sources::{SourceFile, Sources};
-use crate::text::{self, AnnotationPlace};
+use crate::rule::fingerprint;
+use crate::sources::Sources;
+use crate::text;
 
 /// One policy that Cedar could parse.
 pub(crate) struct Parsed<'a> {
     /// Counts the policies of all files; also Cedar's id for it.
     pub(crate) number: usize,
     pub(crate) kind: PolicyKind,
-    pub(crate) cedar: Policy,
-    pub(crate) reads: Reads,
+    pub(crate) learned: Arc<Learned>,
+    /// Not there where the policy is known from before.
+    cedar: Option<Policy>,
     pub(crate) site: Site<'a>,
+    line: usize,
     end: usize,
     /// Its number in the file, from 1.
     number_in_file: usize,
-    annotations: Vec<AnnotationPlace>,
 }
 
-/// Parses every file, policy by policy.
-pub(crate) fn parse<'a>(sources: &'a Sources, problems: &mut Diagnostics) -> Vec<Parsed<'a>> {
+/// Parses every file, policy by policy. What is known from before is not parsed again.
+pub(crate) fn parse<'a>(
+    sources: &'a Sources,
+    before: &Memory,
+    memory: &mut Memory,
+    problems: &mut Diagnostics,
+) -> Vec<Parsed<'a>> {
     let access = sources.access.iter().map(|file| (file, PolicyKind::Access));
     let shaping = sources.shaping.iter().map(|file| (file, PolicyKind::Shaping));
     let mut parsed = Vec::new();
     for (file, kind) in access.chain(shaping) {
+        let (mut line, mut counted) = (1, 0);
         for (index, range) in text::statements(&file.text).into_iter().enumerate() {
-            match one(file, range.start, range.end, parsed.len()) {
-                Ok((cedar, site)) => parsed.push(Parsed {
-                    number: parsed.len(),
-                    kind,
-                    reads: Reads::of(&cedar),
-                    cedar,
-                    site,
-                    end: range.end,
-                    number_in_file: index + 1,
-                    annotations: text::annotations(&file.text[range]),
-                }),
-                Err(found) => problems.0.extend(found),
-            }
+            line += file.text[counted..range.start].matches('\n').count();
+            counted = range.start;
+            let text = &file.text[range.clone()];
+            let site = Site { file: &file.path, text: &file.text, start: range.start };
+            let fingerprint = fingerprint((kind, text));
+            let (number, number_in_file, end) = (parsed.len(), index + 1, range.end);
+            let (learned, cedar) = match before.policy(fingerprint) {
+                Some(learned) => (Arc::clone(learned), None),
+                None => match one(site, text, number) {
+                    Ok(cedar) => (Arc::new(Learned::of(&cedar, kind)), Some(cedar)),
+                    Err(found) => {
+                        problems.0.extend(found);
+                        continue;
+                    }
+                },
+            };
+            memory.remember(fingerprint, &learned);
+            parsed.push(Parsed { number, kind, learned, cedar, site, line, end, number_in_file });
         }
     }
     parsed
 }
 
-fn one(file: &SourceFile, start: usize, end: usize, number: usize) -> Result<(Policy, Site<'_>), Vec<Diagnostic>> {
-    let site = Site { file: &file.path, text: &file.text, start };
-    let text = &file.text[start..end];
+fn one(site: Site<'_>, text: &str, number: usize) -> Result<Policy, Vec<Diagnostic>> {
     if let Some(message) = text::too_deep(text) {
         let diagnostic = site.diagnostic(Severity::Error, "TG0109", 0, message);
         return Err(vec![diagnostic.help("split it into several policies")]);
     }
     let parsed = Policy::parse(Some(PolicyId::new(number.to_string())), text);
-    parsed.map(|cedar| (cedar, site)).map_err(|errors| cedar::syntax(&errors, site))
+    parsed.map_err(|errors| cedar::syntax(&errors, site))
 }
 
 impl Parsed<'_> {
@@ -69,7 +80,12 @@ impl Parsed<'_> {
 
     /// `access/base.cedar:12`.
     pub(crate) fn origin(&self) -> String {
-        format!("{}:{}", self.site.file, text::place(self.site.text, self.site.start).0)
+        format!("{}:{}", self.site.file, self.line)
+    }
+
+    /// As Cedar has it, under its number.
+    pub(crate) fn cedar(&self) -> Option<Policy> {
+        self.cedar.clone().or_else(|| one(self.site, self.text(), self.number).ok())
     }
 
     /// `base#3`.
@@ -80,14 +96,14 @@ impl Parsed<'_> {
 
     /// Offset of an annotation in the policy, of its value or of its `@`; 0 where it is not written.
     pub(crate) fn annotation_at(&self, name: &str, is_value: bool) -> usize {
-        let place = self.annotations.iter().find(|place| place.name == name);
+        let place = text::annotations(self.text()).into_iter().find(|place| place.name == name);
         place.map_or(0, |place| if is_value { place.value_at } else { place.at })
     }
 
-    pub(crate) fn annotation_problem(&self, problem: Problem) -> Diagnostic {
+    pub(crate) fn annotation_problem(&self, problem: &Problem) -> Diagnostic {
         let at = self.annotation_at(&problem.annotation, problem.is_value);
-        let diagnostic = self.site.diagnostic(problem.severity, problem.code, at, problem.message);
-        Diagnostic { help: problem.help, ..diagnostic }
+        let diagnostic = self.site.diagnostic(problem.severity, problem.code, at, problem.message.clone());
+        Diagnostic { help: problem.help.clone(), ..diagnostic }
     }
 
     /// A diagnostic where a word first stands in the policy.

@@ -10,6 +10,7 @@ use super::Enforcer;
 use crate::bucket::Lease;
 use crate::buckets::Terms;
 use crate::loaded::Loaded;
+use crate::slice::Standpoint;
 use crate::text;
 use crate::world::World;
 
@@ -60,7 +61,8 @@ impl Enforcer {
         if !snapshot.whole && (current.loaded.is_none() || version < current.version) {
             return Err(ApplyError::OutOfOrder { version, current: current.version });
         }
-        let next = next(&current, snapshot).map_err(|problem| ApplyError::Unreadable { version, problem })?;
+        let next = next(&current, snapshot, self.standpoint.as_ref())
+            .map_err(|problem| ApplyError::Unreadable { version, problem })?;
         let terms_change = snapshot.policies.is_some() || snapshot.whole || !snapshot.safe_shares.is_empty();
         let terms = terms_change.then(|| terms(&next));
         if let Some(terms) = &terms {
@@ -95,7 +97,7 @@ impl Enforcer {
     }
 }
 
-fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
+fn next(current: &State, snapshot: &v1::Snapshot, standpoint: Option<&Standpoint>) -> Result<State, String> {
     let mut next = State {
         version: snapshot.version,
         loaded: current.loaded.clone(),
@@ -105,8 +107,9 @@ fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
         safe_ppm: if snapshot.whole { HashMap::new() } else { current.safe_ppm.clone() },
     };
     if let Some(policies) = &snapshot.policies {
-        let loaded = text::with_deep_stack(|| Loaded::read(policies, current.loaded.as_deref()))?;
         next.world = World::read(policies, &current.world)?;
+        let read = || Loaded::read(policies, &next.world, standpoint, current.loaded.as_deref());
+        let loaded = text::with_deep_stack(read)?;
         next.loaded = Some(Arc::new(loaded));
         next.policies_generation += 1;
         next.world_generation += 1;

@@ -5,7 +5,9 @@
 mod arbitrary;
 mod decisions;
 mod diagnostics;
+mod differential;
 mod limits;
 mod plain_cedar;
+mod remembered;
 mod snapshots;
 mod support;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 use tollgate_attributes::BatchLimits;
 use tollgate_config::{ConfigError, Exposed, Problem, check_listen};
+use tollgate_policies::Standpoint;
 
 use super::raw::{Identity, RawConfig, WithoutSnapshot};
 use crate::names::ServiceName;
@@ -122,6 +123,18 @@ impl ProxyConfig {
         fronted.sort_unstable();
         fronted.dedup();
         fronted
+    }
+
+    /// The requests that this proxy's enforcer is asked about.
+    #[must_use]
+    pub(crate) fn standpoint(&self) -> Standpoint {
+        let calling = self.outbound.iter().filter_map(|_| self.service.as_ref());
+        let calls = self.outbound.iter().flat_map(|_| self.services.keys());
+        Standpoint {
+            called: self.fronted(),
+            calling: calling.map(ToString::to_string).collect(),
+            calls: calls.map(ToString::to_string).collect(),
+        }
     }
 
     fn validate(path: &Path, mut raw: RawConfig) -> Result<Self, ConfigError> {

@@ -17,7 +17,7 @@ pub(super) const FORMAT_KEY: &str = "tollgate.format";
 
 /// One false answer in forty. A filter's size is a power of two, and at this rate a full row group's takes one byte a row.
 const BLOOM_FALSE_POSITIVES: f64 = 0.026;
-/// A dictionary of integers stops paying when it is larger than this; the rest of the column is delta encoded then.
+/// A dictionary of integers stops paying when it is larger than this; the rest of the column goes without then.
 const INTEGER_DICTIONARY_BYTES: usize = 32 << 10;
 /// A dictionary of names: paths may be many, and each is long.
 const NAME_DICTIONARY_BYTES: usize = 8 << 20;
@@ -52,12 +52,15 @@ pub(super) fn of(table: &TableSpec, columns: &SchemaDescriptor, label: &FileLabe
 fn encode(builder: WriterPropertiesBuilder, path: &ColumnPath, field: &Arc<Field>) -> WriterPropertiesBuilder {
     let path = path.clone();
     match field.data_type() {
-        // Rows come about in the order of time, and one row's duration says nothing about the next one's.
+        // Rows come about in the order of time.
         DataType::Timestamp(..) => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        // Sizes and counts repeat, or they are small.
-        DataType::Int16 | DataType::Int32 | DataType::Int64 => builder
+        // Counts repeat. One row's duration says nothing about the next one's, but its upper bytes are those of most others.
+        DataType::Int64 => builder
+            .set_column_dictionary_page_size_limit(path.clone(), INTEGER_DICTIONARY_BYTES)
+            .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT),
+        DataType::Int16 | DataType::Int32 => builder
             .set_column_dictionary_page_size_limit(path.clone(), INTEGER_DICTIONARY_BYTES)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
         // Random ids: neither compress, nor does their least or greatest value say anything.

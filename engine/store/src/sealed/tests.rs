@@ -5,6 +5,10 @@ use arrow::datatypes::{DataType, Int32Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
 
+mod crash;
+mod format;
+mod remote;
+
 use super::*;
 use crate::marks::Mark;
 use crate::{LocalDisk, Partition, Retention};
@@ -160,7 +164,7 @@ async fn leftovers_of_a_crash_are_removed_and_other_files_set_aside() {
     let ours = beside("e1-0000000000000002-0000000000000003-9-0.parquet");
     let unfinished = beside("e1-0000000000000002-0000000000000003-9-1.parquet.tmp");
     let (other, odd) = (beside("e2-0000000000000001-0000000000000003-9-0.parquet"), beside("notes.txt"));
-    [&ours, &unfinished, &other, &odd].map(|path| std::fs::write(path, "text").unwrap());
+    [&ours, &unfinished, &other, &odd].iter().for_each(|path| std::fs::write(path, "text").unwrap());
 
     let (sealed, opened) = open(dir.path()).await;
     assert_eq!(parquet_files(&dir.path().join(TABLES)), listed);

@@ -126,7 +126,6 @@ fn parents(paths: &[&Path]) -> Vec<PathBuf> {
 
 impl State {
     /// Undoes some of what is not durable. Names are undone from the newest back, as file systems journal them in order.
-    #[expect(clippy::expect_used, reason = "for tests only, whose directory is theirs")]
     pub(super) fn lose(&mut self) {
         let kept = self.random.usize(0..=self.changes.len());
         let undone = self.changes.split_off(kept);
