@@ -5,7 +5,7 @@ use tollgate_promql::api::MetricType;
 use super::naming::Naming;
 
 /// What a metric counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Measure {
     /// Requests.
     Requests,

@@ -1,6 +1,6 @@
 //! Rows of the adapter's own queries: first the interval, if any, then names, then numbers.
 
-use arrow::array::{Array, AsArray, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -51,7 +51,7 @@ pub(super) fn read_names(batches: Vec<RecordBatch>, names: usize) -> Result<Vec<
 }
 
 fn texts(batch: &RecordBatch, from: usize, names: usize) -> Result<Vec<StringArray>, QueryError> {
-    let text = |column| cast(column, &DataType::Utf8).map(|column| column.as_string::<i32>().clone());
+    let text = |column: &ArrayRef| cast(column, &DataType::Utf8).map(|column| column.as_string::<i32>().clone());
     batch.columns().iter().skip(from).take(names).map(text).collect::<Result<_, ArrowError>>().map_err(QueryError::from)
 }
 
@@ -80,7 +80,7 @@ fn lists(column: &dyn Array) -> Result<Vec<Vec<i64>>, ArrowError> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, DictionaryArray, ListArray, TimestampMicrosecondArray};
+    use arrow::array::{DictionaryArray, ListArray, TimestampMicrosecondArray};
     use arrow::datatypes::Int32Type;
 
     use super::*;
