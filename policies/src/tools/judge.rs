@@ -32,7 +32,7 @@ pub struct Judge {
     mode: Mode,
     digest: String,
     recorded: Recorded,
-    lanes: Mutex<HashMap<(String, String, &'static str), Arc<Lane>>>,
+    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
 }
 
 /// What is known of the requests at hand beyond what their rows always hold.
@@ -74,6 +74,9 @@ pub struct Judgement {
     /// Shaping policies of which it is not known whether they apply.
     pub unsure_limits: Vec<Arc<str>>,
 }
+
+/// Calling service, called service and action.
+type LaneKey = (String, String, &'static str);
 
 /// What one caller, one called service and one action have in common.
 #[derive(Debug)]
