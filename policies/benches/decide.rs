@@ -13,9 +13,9 @@ use std::time::Instant;
 use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityUid, Policy, PolicyId, PolicySet, Request, RestrictedExpression,
 };
-use tollgate_policies::{Clock, Compiled, Enforcer, Facts, PolicyKind};
+use tollgate_policies::{Clock, Compiled, Enforcer, Facts, PolicyKind, Standpoint};
 
-use mesh::{Asked, SERVICES, service};
+use mesh::{Asked, service};
 
 /// Counts the bytes in use.
 struct Counting;
@@ -45,9 +45,9 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     println!(
-        "| policies | cached | same lane, new path | nothing known | plain Cedar | plain / nothing known | memory | compile | one file changed | taken over |"
+        "| policies | cached | same lane, new path | nothing known | plain Cedar | plain / nothing known | memory | memory, one service | compile | one file changed | taken over |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if asked.is_empty() { vec![10, 100, 1_000, 10_000] } else { asked };
     sizes.into_iter().try_for_each(row)
@@ -59,12 +59,8 @@ fn row(policies: usize) -> Result<(), Failure> {
     let compiled = mesh::compiled(&sources)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     let plain_ns = plain(&compiled)?;
-    let before = LIVE.load(Ordering::Relaxed);
-    let enforcer = Enforcer::new(Clock::system());
-    let whole = mesh::snapshot(1, compiled.to_proto(), true);
-    enforcer.apply(&whole)?;
-    drop(whole);
-    let memory = LIVE.load(Ordering::Relaxed) - before;
+    let (enforcer, memory) = loaded(&compiled, Enforcer::new(Clock::system()))?;
+    let (_, memory_one) = loaded(&compiled, Enforcer::at(Clock::system(), one_service()))?;
     let (cached_ns, new_path_ns, cold_ns) = (cached(&enforcer), new_path(&enforcer), cold(&enforcer));
     if let Some(file) = sources.access.first_mut() {
         file.text.push_str(
@@ -79,11 +75,25 @@ fn row(policies: usize) -> Result<(), Failure> {
     enforcer.apply(&delta)?;
     let taken_ms = start.elapsed().as_secs_f64() * 1e3;
     println!(
-        "| {policies} | {cached_ns:.0} ns | {new_path_ns:.0} ns | {cold_ns:.0} ns | {plain_ns:.0} ns | {:.0} | {:.2} MB | {compile_ms:.0} ms | {changed_ms:.0} ms | {taken_ms:.1} ms |",
+        "| {policies} | {cached_ns:.0} ns | {new_path_ns:.0} ns | {cold_ns:.0} ns | {plain_ns:.0} ns | {:.0} | {:.2} MB | {:.2} MB | {compile_ms:.0} ms | {changed_ms:.0} ms | {taken_ms:.1} ms |",
         plain_ns / cold_ns,
         memory as f64 / 1e6,
+        memory_one as f64 / 1e6,
     );
     Ok(())
+}
+
+/// An enforcer with these policies, and the bytes that it takes.
+fn loaded(compiled: &Compiled, enforcer: Enforcer) -> Result<(Enforcer, i64), Failure> {
+    let before = LIVE.load(Ordering::Relaxed);
+    enforcer.apply(&mesh::snapshot(1, compiled.to_proto(), true))?;
+    Ok((enforcer, LIVE.load(Ordering::Relaxed) - before))
+}
+
+/// A proxy beside one service, which calls twenty others.
+fn one_service() -> Standpoint {
+    let calls = (1..=20).map(|number| service(number * 13)).collect();
+    Standpoint { called: vec![service(7)], calling: vec![service(7)], calls }
 }
 
 /// The same few requests again and again.
@@ -134,12 +144,12 @@ fn plain(compiled: &Compiled) -> Result<f64, Failure> {
 fn entities(compiled: &Compiled) -> Result<Entities, Failure> {
     let written: Vec<serde_json::Value> = serde_json::from_str(&compiled.entities_json)?;
     let mut entities = Vec::new();
-    for index in 0..SERVICES {
+    for (index, written) in written.into_iter().enumerate() {
         let signals = RestrictedExpression::new_record([
             ("p99_ms".to_owned(), RestrictedExpression::new_long(20 + index as i64)),
             ("error_pct".to_owned(), RestrictedExpression::new_long(1)),
         ])?;
-        let (_, mut attributes, mut parents) = Entity::from_json_value(written[index].clone(), None)?.into_inner();
+        let (_, mut attributes, mut parents) = Entity::from_json_value(written, None)?.into_inner();
         attributes.insert("signals".to_owned(), signals);
         parents.insert(uid("Namespace", service(index).split('/').next().unwrap_or_default())?);
         entities.push(Entity::new(uid("Service", &service(index))?, attributes, parents)?);

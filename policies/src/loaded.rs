@@ -23,7 +23,7 @@ pub(crate) struct Loaded {
     left_out: HashSet<u128>,
     entities: u128,
     index: Index,
-    /// What any of them needs.
+    /// What any of them needs, but for entities.
     needs: Needs,
     pub(crate) headers: Arc<[Arc<str>]>,
     observe: bool,
@@ -60,7 +60,7 @@ impl Loaded {
                     loaded.left_out.insert(fingerprint);
                     continue;
                 }
-                loaded.needs.add(&rule.needs);
+                loaded.needs.add_names(&rule.needs);
                 loaded.by_fingerprint.insert(fingerprint, Arc::clone(&rule));
                 loaded.rules.push(rule);
             }

@@ -55,17 +55,22 @@ impl Needs {
 
     /// Adds what another policy needs.
     pub(crate) fn add(&mut self, other: &Self) {
+        self.add_names(other);
+        for literal in &other.literals {
+            if !self.literals.contains(literal) {
+                self.literals.push(literal.clone());
+            }
+        }
+    }
+
+    /// The same without the entities that conditions name, of which ten thousand policies have too many to look for each.
+    pub(crate) fn add_names(&mut self, other: &Self) {
         self.context |= other.context;
         self.whole_context |= other.whole_context;
         self.all_headers |= other.all_headers;
         self.entities |= other.entities;
         merge(&mut self.headers, &other.headers);
         merge(&mut self.signals, &other.signals);
-        for literal in &other.literals {
-            if !self.literals.contains(literal) {
-                self.literals.push(literal.clone());
-            }
-        }
     }
 
     /// Attributes of the context that are seen, in the model's order.

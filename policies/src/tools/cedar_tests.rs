@@ -172,10 +172,10 @@ fn entities(
         other => other.clone(),
     };
     let Value::Array(items) = items else { return Err("entities: expected a list".to_owned()) };
-    let typed = schema.map(|schema| Entities::from_json_value(all_with_signals(items.clone()), Some(schema)));
-    match typed {
-        Some(Ok(entities)) => Ok(entities),
-        _ => Entities::from_json_value(Value::Array(items), None)
-            .map_err(|error| format!("entities: {}", causes(&error))),
+    if let Some(Ok(entities)) =
+        schema.map(|schema| Entities::from_json_value(all_with_signals(items.clone()), Some(schema)).map_err(drop))
+    {
+        return Ok(entities);
     }
+    Entities::from_json_value(Value::Array(items), None).map_err(|error| format!("entities: {}", causes(&error)))
 }

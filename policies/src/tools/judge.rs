@@ -32,7 +32,7 @@ pub struct Judge {
     mode: Mode,
     digest: String,
     recorded: Recorded,
-    lanes: Mutex<HashMap<(String, String, &'static str), Arc<Lane>>>,
+    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
 }
 
 /// What is known of the requests at hand beyond what their rows always hold.
@@ -75,12 +75,17 @@ pub struct Judgement {
     pub unsure_limits: Vec<Arc<str>>,
 }
 
+/// Calling service, called service and action.
+type LaneKey = (String, String, &'static str);
+
 /// What one caller, one called service and one action have in common.
 #[derive(Debug)]
 struct Lane {
     /// Places of the rules whose scope matches.
     rules: Vec<usize>,
     reads_user: bool,
+    /// Attributes of `context` that any of them reads.
+    context: BTreeSet<&'static str>,
     is_conditional: bool,
     uids: [Uid; 3],
     literals: Vec<Uid>,
@@ -128,12 +133,15 @@ impl Judge {
     /// # Errors
     /// When the request itself cannot be put into Cedar's terms, such as by a signal that no service has.
     pub fn judge(&self, facts: &RequestFacts) -> Result<Judgement, String> {
-        with_deep_stack(|| {
-            let lane = self.lane(facts);
-            let signals = self.signals(facts)?;
-            let ask = lane.is_conditional.then(|| self.ask_in(&lane, facts, &signals)).transpose()?;
-            Ok(self.decide(&lane, facts, ask.as_ref()))
-        })
+        with_deep_stack(|| self.judge_here(facts))
+    }
+
+    /// The same for whoever stands on a deep stack already: making one costs as much as a decision.
+    pub(crate) fn judge_here(&self, facts: &RequestFacts) -> Result<Judgement, String> {
+        let lane = self.lane(facts);
+        let signals = self.signals(facts)?;
+        let ask = lane.is_conditional.then(|| self.ask_in(&lane, facts, &signals)).transpose()?;
+        Ok(self.decide(&lane, facts, ask.as_ref()))
     }
 
     /// Places of the rules whose scope the request is in.
@@ -147,7 +155,7 @@ impl Judge {
         let user = (!facts.user.is_empty()).then(|| Uid::new(USER, &facts.user));
         let from = uids(facts).into_iter().chain(literals.map(|(of_type, id)| Uid::new(of_type, id))).chain(user);
         let entities = self.ground.entities(from, &self.signals(facts)?, &self.schema)?;
-        self.request(facts, Arc::new(entities))
+        self.request(facts, Arc::new(entities), None)
     }
 
     pub(crate) fn is_unknown(&self, names: &[String]) -> bool {
@@ -203,6 +211,11 @@ impl Judge {
         let in_scope = || rules.iter().map(|index| &self.rules[*index]);
         let literals = in_scope().flat_map(|rule| rule.reads.literals.iter());
         Lane {
+            context: model::context()
+                .iter()
+                .map(|(name, ..)| *name)
+                .filter(|name| in_scope().any(|rule| rule.reads_context(name)))
+                .collect(),
             reads_user: in_scope().any(|rule| rule.reads_context("user")),
             is_conditional: in_scope().any(Rule::is_conditional),
             literals: literals.map(|(of_type, id)| Uid::new(of_type, id)).collect(),
@@ -220,23 +233,29 @@ impl Judge {
             self.ground.entities(from, signals, &self.schema).map(Arc::new)
         };
         if !signals.is_empty() {
-            return self.request(facts, make()?);
+            return self.request(facts, make()?, Some(&lane.context));
         }
         let mut remembered = lane.entities.lock();
         if let Some(entities) = remembered.get(user) {
-            return self.request(facts, Arc::clone(entities));
+            return self.request(facts, Arc::clone(entities), Some(&lane.context));
         }
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
         let entities = make()?;
         remembered.insert(user.to_owned(), Arc::clone(&entities));
-        self.request(facts, entities)
+        self.request(facts, entities, Some(&lane.context))
     }
 
-    fn request(&self, facts: &RequestFacts, entities: Arc<Entities>) -> Result<Ask, String> {
+    /// With those attributes of `context` that are named, or all.
+    fn request(
+        &self,
+        facts: &RequestFacts,
+        entities: Arc<Entities>,
+        names: Option<&BTreeSet<&'static str>>,
+    ) -> Result<Ask, String> {
         let [principal, action, resource] = uids(facts);
-        let context = context(facts)?;
+        let context = context(facts, names)?;
         let request = Request::new(cedar(&principal)?, cedar(&action)?, cedar(&resource)?, context, None);
         Ok(Ask { request: request.map_err(|error| causes(&error))?, entities })
     }
@@ -366,9 +385,10 @@ fn cedar(uid: &Uid) -> Result<EntityUid, String> {
     Ok(EntityUid::from_type_name_and_id(of_type, EntityId::new(&uid.id)))
 }
 
-fn context(facts: &RequestFacts) -> Result<Context, String> {
+fn context(facts: &RequestFacts, names: Option<&BTreeSet<&'static str>>) -> Result<Context, String> {
     let mut pairs = Vec::new();
-    for (name, of_type, is_required) in model::context() {
+    let wanted = model::context().iter().filter(|(name, ..)| names.is_none_or(|names| names.contains(name)));
+    for (name, of_type, is_required) in wanted {
         let value = match of_type {
             ContextType::Text => text(facts, name, *is_required),
             ContextType::Bool => Some(RestrictedExpression::new_bool(facts.is_mtls)),

@@ -19,6 +19,7 @@ use self::findings::{Compared, Findings};
 use super::asked::RequestFacts;
 use super::judge::{Judge, Judgement};
 use super::simulate::{SimulatedLimit, Simulation};
+use crate::text::with_deep_stack;
 
 /// Requests that are alike in everything that policies read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -111,6 +112,15 @@ pub fn replay(
     old: Option<&Judge>,
     new: &Judge,
     combinations: impl IntoIterator<Item = Combination>,
+    progress: impl FnMut(u64),
+) -> Replay {
+    with_deep_stack(|| replay_all(old, new, combinations, progress))
+}
+
+fn replay_all(
+    old: Option<&Judge>,
+    new: &Judge,
+    combinations: impl IntoIterator<Item = Combination>,
     mut progress: impl FnMut(u64),
 ) -> Replay {
     let mut totals = ReplayTotals::default();
@@ -141,8 +151,8 @@ fn one(
     findings: &mut Findings,
     simulation: &mut Simulation<'_>,
 ) {
-    let before = old.map(|old| old.judge(&combination.facts));
-    let after = new.judge(&combination.facts);
+    let before = old.map(|old| old.judge_here(&combination.facts));
+    let after = new.judge_here(&combination.facts);
     let (before, after) = match (before.transpose(), after) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(error), _) | (_, Err(error)) => {

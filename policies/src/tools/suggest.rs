@@ -67,17 +67,21 @@ pub fn suggest(combinations: &[Combination], entities: Option<&SourceFile>) -> R
         used.push(combination.clone());
     }
     let mut text = String::new();
-    let mut policies = 0;
+    let mut ids = BTreeSet::new();
     for ((destination, source), targets) in &seen {
         for (methods, targets) in by_methods(targets) {
             let has_others = by_methods_count(&seen[&(*destination, *source)]) > 1;
-            text.push_str(&policy(source, destination, &methods, &targets, has_others));
-            policies += 1;
+            let mut id = id(source, destination, &methods, has_others);
+            // Names that differ only in what an id cannot hold.
+            while !ids.insert(id.clone()) {
+                id.push('_');
+            }
+            text.push_str(&policy(&id, source, destination, &methods, &targets));
         }
     }
     let text = if text.is_empty() { text } else { format(FILE, &text).map_err(|error| error.to_string())? };
     let proof = prove(&text, entities, used)?;
-    Ok(Suggestion { text, policies, proof, left_out })
+    Ok(Suggestion { text, policies: ids.len(), proof, left_out })
 }
 
 /// Targets that were asked for by the same methods are permitted by one policy.
@@ -93,13 +97,7 @@ fn by_methods_count(targets: &Seen) -> usize {
     targets.values().collect::<BTreeSet<_>>().len()
 }
 
-fn policy(
-    source: &str,
-    destination: &str,
-    methods: &BTreeSet<&'static str>,
-    targets: &[&Target],
-    has_others: bool,
-) -> String {
+fn policy(id: &str, source: &str, destination: &str, methods: &BTreeSet<&'static str>, targets: &[&Target]) -> String {
     let principal = if source.is_empty() {
         "principal is Anonymous".to_owned()
     } else {
@@ -114,7 +112,6 @@ fn policy(
     };
     let resource = format!("resource == Service::{}", quoted(destination));
     let condition = condition(targets).map(|condition| format!(" when {{ {condition} }}")).unwrap_or_default();
-    let id = id(source, destination, methods, has_others);
     format!("@id(\"{id}\")\npermit ({principal}, {action}, {resource}){condition};\n")
 }
 

@@ -86,7 +86,8 @@ impl Compared {
         let unsure: BTreeSet<_> =
             before.iter().flat_map(|before| &before.unsure).chain(&after.unsure).cloned().collect();
         if !unsure.is_empty() {
-            return made(Kind::Undecidable, Vec::new(), unsure.into_iter().collect());
+            let new = "not decidable".to_owned();
+            return Self { new, ..made(Kind::Undecidable, Vec::new(), unsure.into_iter().collect()) };
         }
         let was_allowed =
             before.map_or_else(|| is_let_through(&combination.decision), |before| before.decision == Decision::Allow);
@@ -107,6 +108,12 @@ impl Compared {
             }
             if !looser.is_empty() {
                 return made(Kind::NoLongerLimited, looser, Vec::new());
+            }
+            // Of a limit of which it was not known before either it is taken that nothing has changed.
+            let unsure = after.unsure_limits.iter().filter(|id| !before.unsure_limits.contains(id));
+            let unsure: Vec<_> = unsure.cloned().collect();
+            if !unsure.is_empty() {
+                return made(Kind::Undecidable, unsure, vec!["whether the limit applies".to_owned()]);
             }
         }
         let is_same_reason = match before {
