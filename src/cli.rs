@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Ask the engine in SQL; without a query, a shell
     Sql(SqlArgs),
+    /// See, check, compact and copy what the engine keeps
+    Storage(StorageArgs),
     /// Work on policies
     Policy(PolicyArgs),
     /// Print the effective configuration of the engine
@@ -83,6 +85,66 @@ pub(crate) struct SqlArgs {
     pub(crate) output: Format,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StorageArgs {
+    #[command(subcommand)]
+    pub(crate) command: StorageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Say what is kept, of a running engine or in a data directory
+    Status(StorageStatusArgs),
+    /// Read every sealed file and the log, and name what is damaged; exit code 1 when something is
+    Verify(StorageDirArgs),
+    /// Seal what is in the log and rewrite small files as large ones
+    Compact(StorageDirArgs),
+    /// Copy rows of a table into Parquet, CSV or JSON files
+    Export(StorageExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StorageDirArgs {
+    /// Configuration file, which says where the data are; its defaults hold where there is none
+    #[arg(short, long, default_value = "tollgate.yaml")]
+    pub(crate) config: PathBuf,
+    /// Data directory, instead of the one that the configuration names
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StorageStatusArgs {
+    #[command(flatten)]
+    pub(crate) dir: StorageDirArgs,
+    /// Where the engine listens for HTTP, if not where the configuration says
+    #[arg(long, value_name = "URL", env = "TOLLGATE_ENGINE")]
+    pub(crate) engine: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StorageExportArgs {
+    #[command(flatten)]
+    pub(crate) dir: StorageDirArgs,
+    /// The table
+    #[arg(long, default_value = "requests")]
+    pub(crate) table: String,
+    /// Only rows from this time on, such as `2026-03-01T00:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only rows before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// `parquet`, `csv` or `jsonl`
+    #[arg(long, default_value = "parquet")]
+    pub(crate) format: String,
+    /// Where the files go; nothing there is replaced
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `tollgate.yaml`: read raw, made valid in one step, printed by `tollgate config`.
 
+mod storage;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +10,7 @@ use tollgate_config::{ByteSize, ConfigError, DurationText, Exposed, check_listen
 use tollgate_engine::EngineConfig;
 use tollgate_policies::Mode;
 
+use self::storage::{DurabilityByTable, Retention, Sampling, Storage};
 use crate::cli::ConfigArgs;
 use crate::output::Format;
 
@@ -23,7 +26,11 @@ pub(crate) struct Settings {
     /// Listen beyond loopback without TLS.
     pub(crate) insecure: bool,
     pub(crate) mode: ModeSetting,
+    pub(crate) durability: DurabilityByTable,
     pub(crate) retention: Retention,
+    /// Where sealed rows go instead of the data directory.
+    pub(crate) storage: Storage,
+    pub(crate) sampling: Vec<Sampling>,
     pub(crate) memory: Memory,
     pub(crate) query: QueryLimits,
     /// How often signals run unless their file says otherwise.
@@ -56,14 +63,8 @@ pub(crate) enum ModeWord {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Retention {
-    pub(crate) requests: DurationText,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub(crate) struct Memory {
-    /// For rows; the oldest are dropped when it is full.
+    /// For rows; acknowledgements wait when it is full.
     pub(crate) rows: ByteSize,
     /// For all running queries together.
     pub(crate) queries: ByteSize,
@@ -85,7 +86,10 @@ impl Default for Settings {
             listen: Listen::default(),
             insecure: false,
             mode: ModeSetting::All(ModeWord::Enforce),
+            durability: DurabilityByTable::default(),
             retention: Retention::default(),
+            storage: Storage::default(),
+            sampling: Vec::new(),
             memory: Memory::default(),
             query: QueryLimits::default(),
             signals_every: DurationText(engine.signals_every),
@@ -97,12 +101,6 @@ impl Default for Settings {
 impl Default for Listen {
     fn default() -> Self {
         Self { http: SocketAddr::from(([127, 0, 0, 1], 7400)), grpc: SocketAddr::from(([127, 0, 0, 1], 7401)) }
-    }
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { requests: DurationText(EngineConfig::default().retention) }
     }
 }
 
@@ -126,8 +124,10 @@ impl Settings {
         let settings: Self = tollgate_config::load(path)?;
         let exposed = if settings.insecure { Exposed::Insecurely } else { Exposed::No };
         let listens = [("listen.http", settings.listen.http), ("listen.grpc", settings.listen.grpc)];
-        let problems: Vec<_> =
+        let mut problems: Vec<_> =
             listens.into_iter().filter_map(|(key, address)| check_listen(key, address, exposed)).collect();
+        problems.extend(settings.retention.problems());
+        problems.extend(settings.storage.problem());
         if problems.is_empty() { Ok(settings) } else { Err(ConfigError::new(path, problems)) }
     }
 
@@ -141,7 +141,10 @@ impl Settings {
             query_bytes_max: usize::try_from(self.memory.queries.0).unwrap_or(usize::MAX),
             query_timeout: self.query.timeout.0,
             query_rows_max: usize::try_from(self.query.rows_max).unwrap_or(usize::MAX),
-            retention: self.retention.requests.0,
+            durability: self.durability.requests.into(),
+            retention: self.retention.to_config(),
+            remote: self.storage.to_config(),
+            sampling: self.sampling.iter().map(Sampling::to_config).collect(),
             lease_ttl: self.lease_ttl.0,
             signals_every: self.signals_every.0,
             ..EngineConfig::default()

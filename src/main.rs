@@ -11,6 +11,7 @@ mod proxy;
 mod serve;
 mod shutdown;
 mod sql;
+mod storage;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         cli::Command::Proxy(args) => proxy::run(&args),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Sql(args) => sql::run(&args),
+        cli::Command::Storage(args) => storage::run(&args),
         cli::Command::Policy(args) => policy::run(&args),
         cli::Command::Config(args) => config::print(&args),
         cli::Command::Completions(args) => cli::completions(&args),

@@ -15,8 +15,7 @@ pub(crate) use self::load::{Loaded, load};
 pub(crate) use self::policy_tables::{EntitiesTable, PoliciesTable};
 use crate::clock::WallTime;
 use crate::config::EngineConfig;
-use crate::hot::{HotLimits, HotStore};
-use crate::metrics::Metrics;
+use crate::kept;
 use crate::{sql, tables};
 
 /// A change that was refused whole.
@@ -90,10 +89,13 @@ async fn check(
     failed: &impl Fn(String) -> Diagnostics,
 ) -> Result<Compiled, Diagnostics> {
     let config = EngineConfig::default();
-    let limits = HotLimits { bytes_max: 0, retention: config.retention };
-    let hot = Arc::new(HotStore::new(limits, Arc::new(Metrics::default())));
-    let state = tables::Sources::default().tables();
-    let context = sql::session(sql::Tables { hot, state }, config.query_bytes_max, 1).await;
+    let tables = sql::Tables {
+        stored: kept::specs(&config.retention).into(),
+        views: Arc::new(sql::Nothing),
+        state: tables::Sources::default().tables(),
+    };
+    let means = sql::Means { bytes_max: config.query_bytes_max, partitions: 1, spill: None };
+    let context = sql::session(tables, &means).await;
     let context = context.map_err(|error| failed(error.to_string()))?;
     Ok(load(&context, sources, mode, config.signals_every).await?.compiled)
 }

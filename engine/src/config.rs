@@ -1,16 +1,19 @@
 //! What an engine is started with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_policies::Mode;
+use tollgate_store::{Disk, Durability};
 
 use crate::admission::DecodeLimits;
+use crate::kept::{RemoteConfig, RetentionConfig, SamplingConfig};
 
 /// Configuration of an engine. The defaults keep its data in `./data` and read policies from `./policies`.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Directory for what outlives a restart: identity, versions, members. One engine at a time uses it.
+    /// Directory for what outlives a restart: rows, identity, versions, members. One engine at a time uses it.
     pub data: PathBuf,
     /// Directory of policies, watched.
     pub policies: PathBuf,
@@ -18,10 +21,23 @@ pub struct EngineConfig {
     pub mode: Mode,
     /// Most that one batch may hold.
     pub admission: DecodeLimits,
-    /// Most bytes of rows in memory; the oldest are dropped beyond it.
+    /// Most bytes of rows in memory: half for what is not sealed yet, and acknowledgements wait while that is full; half for
+    /// recent rows that are sealed, of which the oldest make room.
     pub hot_bytes_max: usize,
+    /// Rows are sealed at this age.
+    pub seal_after: Duration,
+    /// Rows are sealed when there are so many.
+    pub seal_rows: u64,
+    /// When a request counts as kept.
+    pub durability: Durability,
     /// How long rows are kept.
-    pub retention: Duration,
+    pub retention: RetentionConfig,
+    /// Where sealed files go instead of the data directory.
+    pub remote: Option<RemoteConfig>,
+    /// Which raw rows stay once they are counted; without rules, all.
+    pub sampling: Vec<SamplingConfig>,
+    /// How local files are reached, where tests put something else.
+    pub disk: Option<Arc<dyn Disk>>,
     /// Most bytes that all queries together may take.
     pub query_bytes_max: usize,
     /// How long a query may take, including the time that its reader takes.
@@ -49,7 +65,13 @@ impl Default for EngineConfig {
             mode: Mode::default(),
             admission: DecodeLimits::default(),
             hot_bytes_max: 1 << 30,
-            retention: Duration::from_secs(7 * 24 * 60 * 60),
+            seal_after: Duration::from_secs(60),
+            seal_rows: 1_000_000,
+            durability: Durability::default(),
+            retention: RetentionConfig::default(),
+            remote: None,
+            sampling: Vec::new(),
+            disk: None,
             query_bytes_max: 512 << 20,
             query_timeout: Duration::from_secs(30),
             query_rows_max: 1_000_000,

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::versions::Versions;
 
 const LOCK: &str = "lock";
+/// What queries spill; emptied at the start.
+const SPILL: &str = "tmp";
 const IDENTITY: &str = "engine-id";
 
 /// Why a data directory cannot be used.
@@ -21,6 +23,12 @@ pub enum DataError {
     #[error("another engine uses the data directory `{}`: end that one, or choose another directory", path.display())]
     InUse {
         /// The directory.
+        path: PathBuf,
+    },
+    /// There is none.
+    #[error("there is no data directory `{}`: name it with --data, or in the configuration", path.display())]
+    Absent {
+        /// Where it should be.
         path: PathBuf,
     },
     /// A file in it could not be read or written.
@@ -66,6 +74,22 @@ impl DataDir {
         let mut dir = Self { path: path.to_owned(), id: String::new(), _lock: lock };
         dir.id = dir.identity()?;
         Ok(dir)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An empty directory for what queries write when they need more memory than there is.
+    pub(crate) fn spill(&self) -> Result<PathBuf, DataError> {
+        let path = self.path.join(SPILL);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("empty", &path)(error)),
+            _ => {}
+        }
+        fs::create_dir_all(&path).map_err(failed("make directory", &path))?;
+        Ok(path)
     }
 
     /// Names this engine among all, for as long as its data live.

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_api::v1;
 use tollgate_policies::{Diagnostics, Sources};
+use tollgate_store::StoreError;
 
 pub use self::status::{PolicyStatus, Status};
 use crate::book::{Loaded, PolicyBook, load};
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::EngineConfig;
 use crate::data::{DataDir, DataError, Versions};
 use crate::fleet::Fleet;
-use crate::hot::{HotLimits, HotStore};
+use crate::kept::{Kept, RemoteError, StorageTables};
 use crate::leases::LeaseConfig;
 use crate::metrics::Metrics;
 use crate::published::Publisher;
@@ -44,6 +45,12 @@ pub enum EngineError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// What was kept cannot be read, or nothing more written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The object store for sealed files cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The query engine cannot be set up.
     #[error("the query engine does not start: {0}")]
     Queries(String),
@@ -60,7 +67,7 @@ struct Inner {
     dir: Arc<DataDir>,
     metrics: Arc<Metrics>,
     book: Arc<PolicyBook>,
-    hot: Arc<HotStore>,
+    kept: Arc<Kept>,
     queries: Queries,
     scheduler: Scheduler,
     intake: Intake,
@@ -81,10 +88,10 @@ impl Engine {
         let metrics = Arc::new(Metrics::default());
         let limits = LeaseConfig::with_ttl(config.lease_ttl);
         let fleet = Arc::new(Fleet::open(limits, Clock::start(), Arc::clone(&dir), Arc::clone(&metrics))?);
-        let tables = tables::Sources { fleet: Some(Arc::clone(&fleet)), ..tables::Sources::default() };
-        let hot_limits = HotLimits { bytes_max: config.hot_bytes_max, retention: config.retention };
-        let hot = Arc::new(HotStore::new(hot_limits, Arc::clone(&metrics)));
-        let queries = queries(&config, &tables, &hot, &metrics).await?;
+        let kept = Arc::new(Kept::open(&config, &dir).await?);
+        let storage = StorageTables(Some(Arc::clone(&kept.store)));
+        let tables = tables::Sources { fleet: Some(Arc::clone(&fleet)), storage, ..tables::Sources::default() };
+        let queries = queries(&config, &tables, &kept, &dir, &metrics).await?;
 
         let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
         let sources = Sources::read(&config.policies).map_err(refused)?;
@@ -102,10 +109,10 @@ impl Engine {
         );
         let intake = Intake {
             limits: config.admission,
-            hot: Arc::clone(&hot),
+            store: Arc::clone(&kept.store),
             reporters: Arc::clone(&tables.reporters),
             metrics: Arc::clone(&metrics),
-            queries: queries.own_handle().clone(),
+            threads: queries.own_handle().clone(),
             stop: stop.clone(),
         };
         let outlet = Outlet {
@@ -119,7 +126,8 @@ impl Engine {
         };
         let (book, checker) = (Arc::clone(&tables.book), Checker::new(outlet.clone()));
         let tasks = Mutex::new(JoinSet::new());
-        let inner = Inner { config, dir, metrics, book, hot, queries, scheduler, intake, outlet, checker, stop, tasks };
+        let inner =
+            Inner { config, dir, metrics, book, kept, queries, scheduler, intake, outlet, checker, stop, tasks };
         let engine = Self { inner: Arc::new(inner) };
         engine.inner.put_in_force(&loaded);
         engine.spawn_tasks(sources, loaded);
@@ -127,11 +135,12 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Ends every session and task. Rows live in memory only, and go with the engine.
+    /// Ends every session and task, and returns when what was taken in is durable.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
         while tasks.join_next().await.is_some() {}
+        self.inner.kept.close().await;
     }
 
     /// Opens a stream of rows.
@@ -188,13 +197,18 @@ impl Inner {
 async fn queries(
     config: &EngineConfig,
     tables: &tables::Sources,
-    hot: &Arc<HotStore>,
+    kept: &Arc<Kept>,
+    dir: &DataDir,
     metrics: &Arc<Metrics>,
 ) -> Result<Queries, EngineError> {
     let failed = |error: String| EngineError::Queries(error);
-    let sql_tables = sql::Tables { hot: Arc::clone(hot), state: tables.tables() };
-    let users = sql::session(sql_tables.clone(), config.query_bytes_max, config.query_threads).await;
-    let own = sql::session(sql_tables, OWN_QUERY_BYTES_MAX, 1).await;
+    let views = Arc::clone(kept) as Arc<dyn sql::Views>;
+    let sql_tables = sql::Tables { stored: kept.store.tables().into(), views, state: tables.tables() };
+    let spill = dir.spill().map_err(EngineError::Data)?;
+    let means = sql::Means { bytes_max: config.query_bytes_max, partitions: config.query_threads, spill: Some(spill) };
+    let users = sql::session(sql_tables.clone(), &means).await;
+    let means = sql::Means { bytes_max: OWN_QUERY_BYTES_MAX, partitions: 1, spill: None };
+    let own = sql::session(sql_tables, &means).await;
     let contexts = sql::Contexts {
         users: users.map_err(|error| failed(error.to_string()))?,
         own: own.map_err(|error| failed(error.to_string()))?,

@@ -1,6 +1,6 @@
 //! The engine: takes in what reporters saw, answers SQL about it, computes signals, and pushes what is to be enforced.
 //!
-//! In reading order: `admission` turns bytes into rows, `hot` keeps them, `sql` answers over them; `signals` and
+//! In reading order: `admission` turns bytes into rows, `kept` keeps them, `sql` answers over them; `signals` and
 //! `book` make policies and their inputs, `watcher` notices changes, `leases` and `fleet` divide limits,
 //! `published` is the newest of all that, `session` carries it to reporters and `check` applies it here. `engine`
 //! puts the parts together.
@@ -15,9 +15,10 @@ mod data;
 mod decisions;
 mod engine;
 mod fleet;
-mod hot;
+mod kept;
 pub mod leases;
 mod metrics;
+pub mod offline;
 mod published;
 mod reporters;
 mod session;
@@ -33,7 +34,9 @@ pub use clock::WallTime;
 pub use config::EngineConfig;
 pub use data::DataError;
 pub use engine::{Engine, EngineError, PolicyStatus, Status};
+pub use kept::{RemoteConfig, RemoteError, RetentionConfig, SamplingConfig, StorageState, StorageStatus};
 pub use metrics::Metrics;
-pub use session::{ReportSession, SessionError, WatchSession};
+pub use session::{Offered, ReportSession, SessionError, WatchSession};
 pub use signals::FileStatus;
-pub use sql::{QueryError, QueryErrorKind, QueryResult};
+pub use sql::{MINUTES_KEPT_MIN, QueryError, QueryErrorKind, QueryResult, SECONDS_KEPT_MIN};
+pub use tollgate_store::{Durability, Retention as TableRetention};

@@ -1,8 +1,9 @@
 //! The engine's own metrics, in Prometheus' conventions.
 //!
-//! They count events at the places where these happen; nothing is computed when they are read.
+//! They count events at the places where these happen, or are set every half a second; nothing is computed when they are read.
 
 mod labels;
+mod storage;
 
 use std::time::Duration;
 
@@ -11,11 +12,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tollgate_store::StoreStatus;
 
 use crate::admission::RefusalCode;
 
+pub(crate) use self::labels::SignalOutcome;
 use self::labels::{CodeLabel, KindLabel, OutcomeLabel, ReasonLabel};
-pub(crate) use self::labels::{DropReason, SignalOutcome};
+use self::storage::StorageMetrics;
 
 /// From a fraction of a millisecond to the longest query.
 const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
@@ -28,10 +31,9 @@ pub struct Metrics {
     batches_rejected: Family<CodeLabel, Counter>,
     batches_duplicate: Counter,
     rows_lost: Family<ReasonLabel, Counter>,
-    rows_dropped: Family<ReasonLabel, Counter>,
-    hot_rows: Gauge,
-    hot_bytes: Gauge,
-    hot_batches: Gauge,
+    bytes_admitted: Counter,
+    acknowledgement_seconds: Histogram,
+    storage: StorageMetrics,
     queries: Family<OutcomeLabel, Counter>,
     query_seconds: Histogram,
     signal_runs: Family<OutcomeLabel, Counter>,
@@ -57,10 +59,9 @@ impl Default for Metrics {
             batches_rejected: Family::default(),
             batches_duplicate: Counter::default(),
             rows_lost: Family::default(),
-            rows_dropped: Family::default(),
-            hot_rows: Gauge::default(),
-            hot_bytes: Gauge::default(),
-            hot_batches: Gauge::default(),
+            bytes_admitted: Counter::default(),
+            acknowledgement_seconds: Histogram::new(SECONDS),
+            storage: StorageMetrics::default(),
             queries: Family::default(),
             query_seconds: Histogram::new(SECONDS),
             signal_runs: Family::default(),
@@ -95,10 +96,8 @@ impl Metrics {
             batches_rejected: "Batches refused, by code";
             batches_duplicate: "Batches that had been taken in before";
             rows_lost: "Rows that reporters had to drop, by reason";
-            rows_dropped: "Rows that left memory, by reason";
-            hot_rows: "Rows in memory";
-            hot_bytes: "Bytes that the rows in memory take";
-            hot_batches: "Batches in memory";
+            bytes_admitted: "Bytes of the batches taken in, as they arrived";
+            acknowledgement_seconds: "Time from a batch to its acknowledgement";
             queries: "SQL queries, by outcome";
             query_seconds: "Time from a query to its last row";
             signal_runs: "Runs of signal files, by outcome";
@@ -115,11 +114,19 @@ impl Metrics {
             leases: "Leases that are in force";
             checks: "Requests decided for others, by decision";
         }
+        self.storage.register(registry);
     }
 
-    pub(crate) fn batch_admitted(&self, rows: usize) {
+    pub(crate) fn batch_kept(&self, rows: usize, bytes: usize, took: Duration) {
         self.batches_admitted.inc();
         self.rows_admitted.inc_by(rows as u64);
+        self.bytes_admitted.inc_by(bytes as u64);
+        self.acknowledgement_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes how the store is doing.
+    pub(crate) fn storage(&self, store: &StoreStatus, rollups: &tollgate_rollups::Status) {
+        self.storage.note(store, rollups);
     }
 
     pub(crate) fn batch_rejected(&self, code: RefusalCode) {
@@ -132,18 +139,6 @@ impl Metrics {
 
     pub(crate) fn rows_lost(&self, reason: &str, rows: u64) {
         self.rows_lost.get_or_create(&ReasonLabel::of_loss(reason)).inc_by(rows);
-    }
-
-    pub(crate) fn rows_dropped(&self, reason: DropReason, rows: usize) {
-        if rows > 0 {
-            self.rows_dropped.get_or_create(&ReasonLabel::of_drop(reason)).inc_by(rows as u64);
-        }
-    }
-
-    pub(crate) fn hot(&self, rows: usize, bytes: usize, batches: usize) {
-        self.hot_rows.set(rows as i64);
-        self.hot_bytes.set(bytes as i64);
-        self.hot_batches.set(batches as i64);
     }
 
     pub(crate) fn query(&self, outcome: &'static str, duration: Duration) {

@@ -4,7 +4,6 @@
 //! heard longest ago makes room, and as long as all are connected, further ones are refused.
 
 mod losses;
-mod marks;
 mod table;
 
 use std::collections::HashMap;
@@ -13,7 +12,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::losses::LossTotals;
-pub(crate) use self::marks::Marks;
 use crate::clock::WallTime;
 use crate::session::SessionError;
 
@@ -26,8 +24,6 @@ const SERVICES_MAX: usize = 1_000;
 /// One reporter.
 pub(crate) struct Reporter {
     pub(crate) name: Arc<str>,
-    /// Which batches were taken in. Held while one is, so that two streams cannot take in the same.
-    pub(crate) marks: Mutex<Marks>,
     facts: Mutex<Facts>,
 }
 
@@ -45,7 +41,10 @@ pub(crate) struct Facts {
     pub(crate) acknowledged_version: u64,
     /// Newest snapshot version that was pushed to it.
     pub(crate) pushed_version: u64,
+    /// Highest sequence number of its newest run that is kept, or refused for good.
+    pub(crate) sequence: u64,
     pub(crate) rows: u64,
+    pub(crate) bytes: u64,
     pub(crate) batches: u64,
     pub(crate) duplicates: u64,
     pub(crate) rejected: u64,
@@ -53,6 +52,15 @@ pub(crate) struct Facts {
     /// Why it could not apply a snapshot; empty when all is well.
     pub(crate) refused: String,
     pub(crate) last_seen: WallTime,
+}
+
+impl Facts {
+    /// A batch of a run is kept, or refused for good.
+    pub(crate) fn note_sequence(&mut self, epoch: u64, sequence: u64) {
+        if epoch == self.epoch {
+            self.sequence = self.sequence.max(sequence);
+        }
+    }
 }
 
 impl Reporter {
@@ -87,15 +95,14 @@ impl Reporters {
         if !by_name.contains_key(hello.reporter) {
             make_room(&mut by_name)?;
             let name: Arc<str> = hello.reporter.into();
-            by_name.insert(
-                Arc::clone(&name),
-                Arc::new(Reporter { name, marks: Mutex::default(), facts: Mutex::default() }),
-            );
+            by_name.insert(Arc::clone(&name), Arc::new(Reporter { name, facts: Mutex::default() }));
         }
         let reporter = by_name.get(hello.reporter).cloned().ok_or(SessionError::TooManyReporters)?;
         reporter.update(|facts| {
             hello.agent.clone_into(&mut facts.agent);
-            facts.epoch = facts.epoch.max(hello.epoch);
+            if hello.epoch > facts.epoch {
+                (facts.epoch, facts.sequence) = (hello.epoch, 0);
+            }
             *open.count(facts) += 1;
             if let Some(services) = hello.services {
                 facts.services = services.to_vec();

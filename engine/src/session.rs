@@ -5,7 +5,7 @@ mod report;
 mod watch;
 
 pub(crate) use self::report::Intake;
-pub use self::report::ReportSession;
+pub use self::report::{Offered, ReportSession};
 pub(crate) use self::watch::Outlet;
 pub use self::watch::WatchSession;
 use crate::leases::TooManyMembers;

@@ -6,9 +6,11 @@
 
 mod context;
 mod error;
-mod requests;
+mod functions;
 mod run;
 mod state_table;
+mod stored;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,11 @@ use datafusion::execution::context::SessionContext;
 use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub(crate) use self::context::{Tables, session};
+pub(crate) use self::context::{Means, Tables, session};
 pub use self::error::{QueryError, QueryErrorKind};
 pub(crate) use self::state_table::StateTable;
+pub(crate) use self::stored::{Nothing, Views, at_once};
+pub use self::views::{MINUTES_KEPT_MIN, SECONDS_KEPT_MIN};
 use crate::metrics::Metrics;
 
 /// Threads for each partition of a query, so that a few which never pause leave some for the others.

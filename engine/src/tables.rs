@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::book::{EntitiesTable, PoliciesTable, PolicyBook};
 use crate::decisions::DecisionLog;
 use crate::fleet::{Fleet, LeasesTable};
+use crate::kept::StorageTables;
 use crate::reporters::Reporters;
 use crate::signals::SignalHistory;
 use crate::sql::StateTable;
@@ -21,17 +22,20 @@ pub(crate) struct Sources {
     pub(crate) decisions: Arc<DecisionLog>,
     /// There are no leases where only policies are checked.
     pub(crate) fleet: Option<Arc<Fleet>>,
+    pub(crate) storage: StorageTables,
 }
 
 impl Sources {
     pub(crate) fn tables(&self) -> StateTables {
-        vec![
+        let mut tables: StateTables = vec![
             ("signals", self.signals.clone()),
             ("policies", Arc::new(PoliciesTable(Arc::clone(&self.book)))),
             ("entities", Arc::new(EntitiesTable(Arc::clone(&self.book)))),
             ("leases", Arc::new(LeasesTable(self.fleet.clone()))),
             ("reporters", self.reporters.clone()),
             ("decisions", self.decisions.clone()),
-        ]
+        ];
+        tables.extend(self.storage.tables());
+        tables
     }
 }

@@ -18,3 +18,4 @@ mod limits;
 mod peers;
 mod policies;
 mod resilience;
+mod storage;

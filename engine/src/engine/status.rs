@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Engine;
 use crate::book::Refused;
 use crate::clock::WallTime;
+use crate::kept::StorageStatus;
 use crate::signals::FileStatus;
 
 /// Whether the engine serves, and how its policies and signals are doing.
@@ -13,6 +14,8 @@ use crate::signals::FileStatus;
 pub struct Status {
     /// Whether it serves. A refused policy change leaves it ready.
     pub is_ready: bool,
+    /// Whether what arrives can be kept. A full disk leaves the engine ready: policies and limits go on.
+    pub storage: StorageStatus,
     /// The policies in force, and the change that was refused if the newest one was.
     pub policies: PolicyStatus,
     /// The signal files.
@@ -41,6 +44,7 @@ impl Engine {
         let loaded_at = inner.book.loaded().map(|loaded| loaded.loaded_at).unwrap_or_default();
         Status {
             is_ready: !inner.stop.is_cancelled(),
+            storage: inner.kept.store.status().disk().into(),
             policies: PolicyStatus {
                 version: newest.policies_version,
                 digest: newest.policies.digest.clone(),

@@ -15,7 +15,7 @@ use crate::clock::WallTime;
 use crate::signals::SignalFile;
 use crate::watcher::Watcher;
 
-/// How often rows are looked through for those that are too old, and small batches are put together.
+/// How often reporters are looked through for those that are gone, and the store is asked how it does.
 const UPKEEP: Duration = Duration::from_millis(500);
 
 type Files = Arc<Vec<Arc<SignalFile>>>;
@@ -28,6 +28,9 @@ impl Engine {
         self.spawn("policies", Arc::clone(inner).watch_policies(watcher, files_sender));
         self.spawn("signals", Arc::clone(inner).run_signals(files));
         self.spawn("upkeep", Arc::clone(inner).upkeep());
+        // It stops by itself; what it has begun ends first.
+        let keeping = inner.kept.look_after(inner.stop.clone());
+        self.inner.tasks.lock().spawn(async move { drop(keeping.await) });
         let fleet = Arc::clone(&inner.outlet.fleet);
         self.spawn("leases", async move { fleet.run().await });
         let checking = Arc::clone(inner);
@@ -99,15 +102,12 @@ impl Inner {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let now = WallTime::now();
-            self.outlet.reporters.expire(now);
-            let hot = Arc::clone(&self.hot);
-            let upkeep = move || {
-                hot.expire(now.us);
-                hot.coalesce();
-            };
-            if let Err(error) = self.queries.own_handle().spawn_blocking(upkeep).await {
-                tracing::debug!(%error, "upkeep of the rows was left out");
+            self.outlet.reporters.expire(WallTime::now());
+            let (store, rollups) = (Arc::clone(&self.kept.store), Arc::clone(&self.kept.rollups));
+            let metrics = Arc::clone(&self.metrics);
+            let note = move || metrics.storage(&store.status(), &rollups.lock());
+            if let Err(error) = self.kept.handle().spawn_blocking(note).await {
+                tracing::debug!(%error, "the store's metrics were left out");
             }
         }
     }

@@ -2,15 +2,6 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// Why rows left memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DropReason {
-    /// Newer rows needed the room.
-    Memory,
-    /// They were older than the retention.
-    Retention,
-}
-
 /// How a run of a signal file ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SignalOutcome {
@@ -48,18 +39,21 @@ pub(super) struct KindLabel {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TableLabel {
+    pub(super) table: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StateLabel {
+    pub(super) state: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabel {
     reason: &'static str,
 }
 
 impl ReasonLabel {
-    pub(super) const fn of_drop(reason: DropReason) -> Self {
-        match reason {
-            DropReason::Memory => Self { reason: "memory" },
-            DropReason::Retention => Self { reason: "retention" },
-        }
-    }
-
     pub(super) fn of_loss(reason: &str) -> Self {
         let known = ["buffer_full", "rejected", "encode"].into_iter().find(|known| *known == reason);
         Self { reason: known.unwrap_or("other") }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_api::v1;
+use tollgate_attributes::schema;
+use tollgate_store::{Appended, Record, Store, StoreError, Ticket};
 
 use super::SessionError;
-use crate::admission::{self, Arrival, DecodeLimits};
+use crate::admission::{self, Arrival, DecodeLimits, Refusal};
 use crate::clock::WallTime;
-use crate::hot::HotStore;
 use crate::metrics::Metrics;
 use crate::reporters::{Introduction, Reporter, Reporters, Stream};
 
@@ -17,11 +20,11 @@ use crate::reporters::{Introduction, Reporter, Reporters, Stream};
 #[derive(Clone)]
 pub(crate) struct Intake {
     pub(crate) limits: DecodeLimits,
-    pub(crate) hot: Arc<HotStore>,
+    pub(crate) store: Arc<Store>,
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) metrics: Arc<Metrics>,
     /// Runs what is heavy.
-    pub(crate) queries: Handle,
+    pub(crate) threads: Handle,
     pub(crate) stop: CancellationToken,
 }
 
@@ -40,28 +43,93 @@ impl ReportSession {
         let v1::ReportHello { reporter, epoch, agent } = hello;
         let introduction = Introduction { reporter, epoch: *epoch, agent, services: None };
         let reporter = intake.reporters.connect(&introduction, Stream::Report)?;
-        if reporter.marks.lock().is_too_old(*epoch) {
+        if intake.store.is_superseded(&reporter.name, *epoch) {
             Reporters::disconnect(&reporter, Stream::Report);
             return Err(SessionError::Superseded { reporter: hello.reporter.clone() });
         }
         intake.metrics.reporter_connected();
         tracing::debug!(reporter = %reporter.name, epoch, "reporter connected");
-        Ok(Self { intake, reporter, epoch: *epoch })
+        let session = Self { intake, reporter, epoch: *epoch };
+        let sequence = session.acknowledged().acknowledged_sequence;
+        session.reporter.update(|facts| facts.note_sequence(session.epoch, sequence));
+        Ok(session)
     }
 
-    /// Takes in a batch, or refuses it; either way the answer says so. Rows are visible to every query that starts after this.
+    /// Takes in a batch, or refuses it; either way the answer says so, once that is durable. Rows are visible to every query
+    /// that starts after this.
     pub async fn admit(&self, batch: v1::Batch) -> v1::ReportResponse {
-        let (intake, reporter, epoch) = (self.intake.clone(), Arc::clone(&self.reporter), self.epoch);
-        let admitted = self.intake.queries.spawn_blocking(move || intake.admit(&reporter, epoch, &batch));
+        self.offer(batch).await.answer().await
+    }
+
+    /// Checks a batch and gives it its place. Batches are offered one after the other, in the order of the stream; several
+    /// answers may be awaited at the same time. Waits while the store has no room.
+    pub async fn offer(&self, batch: v1::Batch) -> Offered {
+        let (sequence, bytes) = (batch.sequence, batch.arrow_ipc.len());
+        let (intake, reporter) = (self.intake.clone(), Arc::clone(&self.reporter));
+        let arrived = (Instant::now(), WallTime::now());
+        let mut offered = Offered {
+            intake: self.intake.clone(),
+            reporter: Arc::clone(&self.reporter),
+            epoch: self.epoch,
+            sequence,
+            bytes,
+            rows: 0,
+            refusal: None,
+            ticket: Err(StoreError::Stopping),
+            arrived: arrived.0,
+        };
+        if sequence <= intake.store.mark(&reporter.name, self.epoch) {
+            // What is kept need not be decoded again: the store answers at once.
+            offered.ticket = self.place(sequence, arrived.1, None).await;
+            return offered;
+        }
+        let payload = batch.arrow_ipc.clone();
+        let admit = move || {
+            let arrival = Arrival { reporter: &reporter.name, now_us: arrived.1.us };
+            admission::admit(&payload, &intake.limits, arrival)
+        };
         // It fails only where the engine is shutting down: then nothing was taken in, and nothing is acknowledged.
-        let rejection = admitted.await.ok().flatten();
-        v1::ReportResponse { rejections: rejection.into_iter().collect(), ..self.acknowledged() }
+        let Ok(admitted) = self.intake.threads.spawn_blocking(admit).await else { return offered };
+        let content = match admitted {
+            Ok(rows) => {
+                offered.rows = rows.num_rows();
+                Some((batch, rows))
+            }
+            Err(refusal) => {
+                offered.refusal = Some(refusal);
+                None
+            }
+        };
+        offered.ticket = self.place(sequence, arrived.1, content).await;
+        offered
+    }
+
+    /// A refused batch takes a place, too, without rows, so that it is passed over for good.
+    async fn place(
+        &self,
+        sequence: u64,
+        arrived: WallTime,
+        content: Option<(v1::Batch, RecordBatch)>,
+    ) -> Result<Ticket, StoreError> {
+        let (payload, rows) = match content {
+            Some((batch, rows)) => (batch.arrow_ipc, rows),
+            None => (bytes::Bytes::new(), RecordBatch::new_empty(schema())),
+        };
+        let record = Record {
+            reporter: Arc::clone(&self.reporter.name),
+            epoch: self.epoch,
+            sequence,
+            received_us: arrived.us,
+            rows: u32::try_from(rows.num_rows()).unwrap_or(u32::MAX),
+            payload,
+        };
+        self.intake.store.offer(record, rows).await
     }
 
     /// What is kept, or refused for good, of this run of the reporter.
     #[must_use]
     pub fn acknowledged(&self) -> v1::ReportResponse {
-        let acknowledged_sequence = self.reporter.marks.lock().get(self.epoch);
+        let acknowledged_sequence = self.intake.store.mark(&self.reporter.name, self.epoch);
         v1::ReportResponse { acknowledged_sequence, rejections: Vec::new() }
     }
 
@@ -86,42 +154,64 @@ impl Drop for ReportSession {
     }
 }
 
-impl Intake {
-    /// Exactly once: a batch that was here is passed over, and the mark moves only when its rows are kept or refused.
-    fn admit(&self, reporter: &Reporter, epoch: u64, batch: &v1::Batch) -> Option<v1::Rejection> {
-        let mut marks = reporter.marks.lock();
-        if marks.is_too_old(epoch) {
-            // Nothing is kept, because it could not be told from what is sent again; and nothing is acknowledged. The reporter comes
-            // back after a while and is told that newer ones have taken its name.
-            tracing::warn!(reporter = %reporter.name, epoch, "several newer reporters have this name: its rows are refused");
-            return None;
-        }
-        if marks.has(epoch, batch.sequence) {
-            self.metrics.batch_duplicate();
-            reporter.update(|facts| facts.duplicates += 1);
-            return None;
-        }
-        let arrival = Arrival { reporter: &reporter.name, now_us: WallTime::now().us };
-        let admitted = admission::admit(&batch.arrow_ipc, &self.limits, arrival);
-        let rejection = match admitted {
-            Ok(rows) => {
-                let count = rows.num_rows();
-                self.hot.append(rows);
-                self.metrics.batch_admitted(count);
+/// A batch on its way to being kept. It is kept or not whether anybody waits for the answer or not.
+#[must_use = "the reporter waits for the answer"]
+pub struct Offered {
+    intake: Intake,
+    reporter: Arc<Reporter>,
+    epoch: u64,
+    sequence: u64,
+    bytes: usize,
+    rows: usize,
+    refusal: Option<Refusal>,
+    ticket: Result<Ticket, StoreError>,
+    arrived: Instant,
+}
+
+impl Offered {
+    /// The answer, once the batch is durable or refused for good.
+    pub async fn answer(self) -> v1::ReportResponse {
+        let Self { intake, reporter, epoch, sequence, bytes, rows, refusal, ticket, arrived } = self;
+        let kept = match ticket {
+            Ok(ticket) => ticket.kept().await,
+            Err(error) => Err(error),
+        };
+        let mark = || intake.store.mark(&reporter.name, epoch);
+        let response = |acknowledged_sequence, rejection: Option<v1::Rejection>| v1::ReportResponse {
+            acknowledged_sequence,
+            rejections: rejection.into_iter().collect(),
+        };
+        match (kept, refusal) {
+            (Ok(Appended::Duplicate), _) => {
+                intake.metrics.batch_duplicate();
+                reporter.update(|facts| facts.duplicates += 1);
+                response(mark(), None)
+            }
+            (Ok(Appended::New), None) => {
+                intake.metrics.batch_kept(rows, bytes, arrived.elapsed());
                 reporter.update(|facts| {
                     facts.batches += 1;
-                    facts.rows += count as u64;
+                    facts.rows += rows as u64;
+                    facts.bytes += bytes as u64;
+                    facts.note_sequence(epoch, sequence);
                 });
-                None
+                response(sequence, None)
             }
-            Err(refusal) => {
-                self.metrics.batch_rejected(refusal.code);
-                reporter.update(|facts| facts.rejected += 1);
-                tracing::debug!(reporter = %reporter.name, sequence = batch.sequence, %refusal, "batch refused");
-                Some(refusal.to_rejection(batch.sequence))
+            (Ok(Appended::New), Some(refusal)) => {
+                intake.metrics.batch_rejected(refusal.code);
+                reporter.update(|facts| {
+                    facts.rejected += 1;
+                    facts.note_sequence(epoch, sequence);
+                });
+                tracing::debug!(reporter = %reporter.name, sequence, %refusal, "batch refused");
+                response(sequence, Some(refusal.to_rejection(sequence)))
             }
-        };
-        marks.set(epoch, batch.sequence);
-        rejection
+            (Err(error), _) => {
+                // Nothing is acknowledged. A reporter that newer ones of its name have replaced comes back after a while and is
+                // told so.
+                tracing::warn!(reporter = %reporter.name, epoch, sequence, %error, "a batch is not kept");
+                response(mark(), None)
+            }
+        }
     }
 }

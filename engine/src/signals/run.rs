@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use tollgate_policies::SignalType;
 
 use super::{SignalFile, Value, Values};
-use crate::sql::QueryError;
+use crate::sql::{QueryError, at_once};
 
 /// More entities than this would be more than every reporter should have to keep.
 const ENTITIES_MAX: usize = 10_000;
@@ -43,7 +43,8 @@ impl<E: Into<QueryError>> From<E> for RunError {
 
 /// Runs the query and reads its rows.
 pub(super) async fn run(context: &SessionContext, file: &SignalFile) -> Result<Outcome, RunError> {
-    let frame = DataFrame::new(context.state(), file.plan.clone());
+    let state = at_once(context);
+    let frame = DataFrame::new(state.clone(), file.plan.clone());
     let mut batches = frame.execute_stream().await?;
     let mut outcome = Outcome::new();
     while let Some(batch) = batches.next().await {

@@ -1,9 +1,9 @@
 //! The DataFusion session: which tables there are, and what queries may use.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::datasource::ViewTable;
 use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
@@ -12,43 +12,68 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 
-use super::requests::RequestsTable;
-use super::state_table::{StateProvider, StateTable};
-use crate::hot::HotStore;
+use tollgate_store::TableSpec;
 
-/// Services of the last minute, and those that `entities.json` names.
-const SERVICES: &str = include_str!("services.sql");
+use super::state_table::{StateProvider, StateTable};
+use super::stored::{StoredTable, Views, objects_url, with_views};
+use super::{functions, views};
+
 /// How many of the hungriest operators an error names when memory runs out.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
+
+/// Most bytes that queries together may write to disk.
+const SPILL_BYTES_MAX: u64 = 16 << 30;
 
 /// Everything that SQL can see.
 #[derive(Clone)]
 pub(crate) struct Tables {
-    pub(crate) hot: Arc<HotStore>,
+    /// The tables of the store, and where their rows are.
+    pub(crate) stored: Arc<[TableSpec]>,
+    pub(crate) views: Arc<dyn Views>,
     /// Name and contents of the tables made of state.
     pub(crate) state: Vec<(&'static str, Arc<dyn StateTable>)>,
 }
 
+/// What the queries of a session may use, all together.
+#[derive(Debug, Clone)]
+pub(crate) struct Means {
+    /// Most memory.
+    pub(crate) bytes_max: usize,
+    /// Partitions of a query, which run side by side.
+    pub(crate) partitions: usize,
+    /// Where sorts, joins and groups go that need more memory; without it such a query ends with an error.
+    pub(crate) spill: Option<PathBuf>,
+}
+
 /// A session in which all tables are known. Its clones share them, and the memory.
-pub(crate) async fn session(tables: Tables, bytes_max: usize, partitions: usize) -> Result<SessionContext> {
+pub(crate) async fn session(tables: Tables, means: &Means) -> Result<SessionContext> {
     let config = SessionConfig::new()
         .with_default_catalog_and_schema("tollgate", "public")
         .with_information_schema(true)
-        .with_target_partitions(partitions.max(1))
+        .with_target_partitions(means.partitions.max(1))
         .set_bool("datafusion.sql_parser.collect_spans", true);
-    // Nothing is written to disk: a query that needs more memory than there is ends with an error.
-    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-    let pool = TrackConsumersPool::new(FairSpillPool::new(bytes_max), CONSUMERS_NAMED);
+    let config = with_views(config, Arc::clone(&tables.views));
+    let spill = match &means.spill {
+        Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
+        None => DiskManagerMode::Disabled,
+    };
+    let disk = DiskManagerBuilder::default().with_mode(spill).with_max_temp_directory_size(SPILL_BYTES_MAX);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(means.bytes_max), CONSUMERS_NAMED);
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(disk).build_arc()?;
+    if let Some(objects) = tables.views.objects() {
+        runtime.register_object_store(objects_url()?.as_ref(), objects);
+    }
     let state =
         SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     let context = SessionContext::new_with_state(state);
-    context.register_table("requests", Arc::new(RequestsTable(tables.hot)))?;
+    functions::register(&context);
+    for (index, spec) in tables.stored.iter().enumerate() {
+        context.register_table(spec.name, Arc::new(StoredTable::new(index, spec)))?;
+    }
     for (name, table) in tables.state {
         context.register_table(name, Arc::new(StateProvider(table)))?;
     }
-    let services = context.state().create_logical_plan(SERVICES).await?;
-    context.register_table("services", Arc::new(ViewTable::new(services, Some(SERVICES.to_owned()))))?;
+    views::register(&context, &tables.stored).await?;
     Ok(context)
 }

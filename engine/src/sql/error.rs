@@ -152,15 +152,27 @@ pub(crate) fn unknown_column<'a>(name: &str, known: impl IntoIterator<Item = &'a
     }
 }
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 21] = [
     "requests",
+    "traffic",
+    "traffic_1s",
+    "traffic_1m",
+    "traffic_1h",
+    "policy_traffic_1m",
     "signals",
     "policies",
     "entities",
     "leases",
     "reporters",
     "services",
+    "services_now",
+    "edges",
+    "denied",
+    "limited",
+    "top_talkers",
     "decisions",
+    "storage",
+    "storage_files",
     "information_schema",
 ];
 
@@ -186,7 +198,7 @@ fn memory(message: &str) -> QueryError {
         QueryErrorKind::Memory,
         format!("the query needs more memory than there is: {}", first_line(message)),
     )
-    .with_help("narrow it by `time`, group by fewer columns, or raise `query.bytes_max`")
+    .with_help("narrow it by `time`, group by fewer columns, or raise `memory.queries`")
 }
 
 fn first_line(text: &str) -> String {

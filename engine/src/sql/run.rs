@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{QueryError, QueryErrorKind};
+use super::stored::at_once;
 use super::{QueryLimits, QueryResult};
 use crate::metrics::Metrics;
 
@@ -76,7 +77,9 @@ struct Query {
 impl Query {
     async fn run(mut self, head: Head, rows: Rows) {
         let deadline = Instant::now() + self.limits.timeout;
-        let planned = timeout_at(deadline, plan(&self.context, &self.sql)).await;
+        // The moment that the query sees; held until its last row, as are the files that it reads.
+        let context = SessionContext::new_with_state(at_once(&self.context));
+        let planned = timeout_at(deadline, plan(&context, &self.sql)).await;
         let frame = match planned.map_err(|_| timeout(self.limits.timeout)).and_then(|planned| planned) {
             Ok(frame) => frame,
             Err(error) => {

@@ -114,6 +114,11 @@ impl Sealed {
         self.blocking(move |state| state.set_aside(&file, &reason)).await
     }
 
+    /// Waits for a rewriting that is under way.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        self.blocking(|state| Ok(drop(state.rewriting.lock()))).await
+    }
+
     /// Runs work that blocks on a thread that may.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,

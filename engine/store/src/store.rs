@@ -36,6 +36,7 @@ use self::publisher::Pending;
 pub use self::status::{SealStatus, StoreStatus};
 use crate::error::StoreError;
 use crate::log::Log;
+use crate::marks::Standing;
 use crate::sealed::Sealed;
 use crate::table::TableSpec;
 use crate::view::{Position, View};
@@ -89,6 +90,12 @@ impl Store {
         self.core.books.lock().marks().sequence(reporter, epoch)
     }
 
+    /// Whether so many newer runs of a reporter are known that batches of this one are no longer taken.
+    #[must_use]
+    pub fn is_superseded(&self, reporter: &str, epoch: u64) -> bool {
+        self.offered.lock().marks.standing(reporter, epoch, u64::MAX) == Standing::TooOld
+    }
+
     /// Takes no further records, and returns when those that have a place in the log are kept, or cannot be. In memory alone,
     /// what is there is sealed.
     ///
@@ -105,6 +112,10 @@ impl Store {
         if !drained.await.unwrap_or(false) {
             tracing::error!("the thread that publishes rows broke off");
         }
+        // A seal or a step of compaction that was begun goes on although nobody waits for it. Only then may the directory be
+        // another engine's.
+        drop(self.core.sealing.lock().await);
+        self.core.sealed.settle().await?;
         match self.durability {
             Durability::Disk => Ok(()),
             Durability::Memory => self.seal_now().await,

@@ -10,7 +10,7 @@ use futures::TryStreamExt as _;
 use tempfile::TempDir;
 use tollgate_api::v1;
 use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
-use tollgate_engine::{Engine, EngineConfig, QueryError};
+use tollgate_engine::{DataError, Engine, EngineConfig, EngineError, QueryError};
 use tollgate_policies::Sources;
 
 /// Longer than anything here takes on a busy machine.
@@ -35,6 +35,22 @@ impl Running {
         let mut config = config(&dir);
         configure(&mut config);
         Self { engine: Engine::start(config).await.unwrap(), dir }
+    }
+
+    /// Ends the engine and starts another on the same data, with another configuration.
+    pub(crate) async fn restart_with(self, configure: impl FnOnce(&mut EngineConfig)) -> Self {
+        self.engine.shutdown().await;
+        let Self { engine, dir } = self;
+        drop(engine);
+        let mut config = config(&dir);
+        configure(&mut config);
+        let mut restarted = Engine::start(config.clone()).await;
+        // The threads of queries may hold the old engine for a moment.
+        while matches!(restarted, Err(EngineError::Data(DataError::InUse { .. }))) {
+            tokio::task::yield_now().await;
+            restarted = Engine::start(config.clone()).await;
+        }
+        Self { engine: restarted.unwrap(), dir }
     }
 
     pub(crate) fn policies(&self) -> PathBuf {

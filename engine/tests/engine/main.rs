@@ -6,4 +6,5 @@ mod harness;
 mod policies;
 mod queries;
 mod reporting;
+mod storage;
 mod watching;

@@ -122,16 +122,7 @@ async fn a_second_engine_on_the_same_data_is_refused_and_versions_outlive_a_rest
     let error = Engine::start(config(&running.dir)).await.err().unwrap();
     assert!(matches!(error, EngineError::Data(DataError::InUse { .. })), "{error}");
     let version = running.engine.status().policies.version;
-    running.engine.shutdown().await;
-    let Running { engine, dir } = running;
-    drop(engine);
-    let mut restarted = Engine::start(config(&dir)).await;
-    // The threads of queries may hold the old engine for a moment.
-    while matches!(restarted, Err(EngineError::Data(DataError::InUse { .. }))) {
-        tokio::task::yield_now().await;
-        restarted = Engine::start(config(&dir)).await;
-    }
-    let restarted = restarted.unwrap();
-    assert!(restarted.status().policies.version > version);
-    restarted.shutdown().await;
+    let restarted = running.restart_with(|_| {}).await;
+    assert!(restarted.engine.status().policies.version > version);
+    restarted.engine.shutdown().await;
 }

@@ -82,6 +82,21 @@ fn fixed_rows<'a>(policies: &'a [std::sync::Arc<str>]) -> Vec<Row<'a>> {
         .collect()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_the_documentation_runs() {
+    let running = Running::start().await;
+    let policies = ["few".into()];
+    running.report("catalog-1", &fixed_rows(&policies)).await;
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sql.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let examples: Vec<_> = page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() > 10);
+    for example in examples {
+        running.try_rows(example).await.unwrap_or_else(|error| panic!("{example}\n{error}"));
+    }
+    running.engine.shutdown().await;
+}
+
 struct Database<'a>(&'a Running);
 
 #[async_trait]

@@ -1,0 +1,121 @@
+//! What is kept: the store, with the table `requests` and the rollups of it, and the threads that look after it.
+
+mod files;
+mod remote;
+mod retention;
+mod rollups;
+mod state;
+mod tables;
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+use tollgate_store::{MemoryLimits, Record, Store, StoreError, StoreOptions, View};
+
+pub use self::remote::{RemoteConfig, RemoteError};
+pub use self::retention::RetentionConfig;
+use self::rollups::Rollups;
+pub use self::rollups::SamplingConfig;
+pub(crate) use self::state::StorageTables;
+pub use self::state::{StorageState, StorageStatus};
+pub(crate) use self::tables::{REQUESTS, specs};
+use crate::admission::{self, Arrival};
+use crate::config::EngineConfig;
+use crate::data::DataDir;
+use crate::engine::EngineError;
+use crate::sql::Views;
+
+/// The store of a running engine.
+pub(crate) struct Kept {
+    pub(crate) store: Arc<Store>,
+    pub(crate) rollups: Arc<Mutex<tollgate_rollups::Status>>,
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Kept {
+    /// Opens the store, on threads of its own, and takes in again what the log holds beyond the sealed files.
+    pub(crate) async fn open(config: &EngineConfig, dir: &DataDir) -> Result<Self, EngineError> {
+        let mut threads = Builder::new_multi_thread();
+        threads.worker_threads(1).max_blocking_threads(8).thread_name("tollgate-store").enable_all();
+        let runtime = threads.build();
+        let runtime = runtime.map_err(|error| EngineError::Queries(error.to_string()))?;
+        let handle = runtime.handle().clone();
+        let options = options(config, dir)?;
+        let (derive, rollups) = Rollups::new(&config.sampling);
+        let limits = config.admission;
+        let rederive = move |record: &Record| {
+            // As of when it arrived: what was admitted then is admitted again.
+            let arrival = Arrival { reporter: &record.reporter, now_us: record.received_us };
+            let rows = admission::admit(&record.payload, &limits, arrival).map_err(|refusal| refusal.to_string())?;
+            Ok(vec![(REQUESTS, rows)])
+        };
+        let specs = specs(&config.retention);
+        let opening = handle.spawn(async move { Store::open(options, specs, Box::new(derive), rederive).await });
+        let (store, recovery) = opening.await.map_err(|_| StoreError::Stopping)??;
+        for aside in &recovery.aside {
+            let place = aside.moved_to.as_ref().map(|path| path.display().to_string());
+            tracing::error!(file = aside.name, reason = aside.reason, rows = aside.rows, place, "set aside");
+        }
+        Ok(Self { store, rollups, runtime: Some(runtime), handle })
+    }
+
+    /// Starts what has to be done all the time; it ends with `stop`.
+    pub(crate) fn look_after(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        self.handle.spawn(Arc::clone(&self.store).run(stop))
+    }
+
+    /// Takes no further rows, and returns when those that were taken are durable.
+    pub(crate) async fn close(&self) {
+        let store = Arc::clone(&self.store);
+        // On the store's own threads, which sealing needs.
+        let closed = self.handle.spawn(async move { store.close().await }).await;
+        if let Ok(Err(error)) = closed {
+            tracing::error!(%error, "the store was closed before everything was written");
+        }
+    }
+
+    /// Threads for what may block and is no query.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Views for Kept {
+    fn view(&self) -> Arc<View> {
+        self.store.view()
+    }
+
+    fn objects(&self) -> Option<Arc<dyn ObjectStore>> {
+        Some(self.store.object_store())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Dropping a runtime waits for its threads, which is not allowed where tasks run.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// How the store is opened.
+pub(crate) fn options(config: &EngineConfig, dir: &DataDir) -> Result<StoreOptions, EngineError> {
+    let mut options = StoreOptions::new(dir.path().to_owned(), dir.id());
+    options.remote = config.remote.as_ref().map(RemoteConfig::open).transpose()?;
+    options.durability = config.durability;
+    options.memory = MemoryLimits {
+        hot_bytes: config.hot_bytes_max / 2,
+        resident_bytes: config.hot_bytes_max / 2,
+        seal_after: config.seal_after,
+        seal_rows: config.seal_rows,
+    };
+    if let Some(disk) = &config.disk {
+        options.disk = Arc::clone(disk);
+    }
+    Ok(options)
+}

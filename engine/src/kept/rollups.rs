@@ -1,0 +1,89 @@
+//! Counts requests as they are kept, then thins them out where that is asked for.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use parking_lot::Mutex;
+use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status};
+use tollgate_store::Derive;
+
+use super::tables::index;
+
+/// Which rows of `requests` stay, of those that were neither refused nor failed. Rollups count all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SamplingConfig {
+    /// The called service, or all that no other rule names.
+    pub service: Option<String>,
+    /// Of so many rows one stays.
+    pub keep_one_in: NonZeroU32,
+    /// What took longer stays.
+    pub slow: Option<Duration>,
+}
+
+/// The rollups of the rows since the last seal.
+pub(super) struct Rollups {
+    aggregator: Aggregator,
+    sampler: Sampler,
+    status: Arc<Mutex<Status>>,
+}
+
+impl Rollups {
+    /// With a place where its status can be read.
+    pub(super) fn new(sampling: &[SamplingConfig]) -> (Self, Arc<Mutex<Status>>) {
+        let status = Arc::new(Mutex::new(Status::default()));
+        let aggregator = Aggregator::new(Limits::default());
+        (Self { aggregator, sampler: sampler(sampling), status: Arc::clone(&status) }, status)
+    }
+
+    fn rows(&self) -> Vec<(usize, RecordBatch)> {
+        *self.status.lock() = self.aggregator.status();
+        match self.aggregator.snapshot() {
+            Ok(batches) => batches.into_iter().map(|(table, rows)| (index(table), rows)).collect(),
+            Err(error) => {
+                tracing::error!(%error, "requests were counted and cannot be shown");
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl Derive for Rollups {
+    fn add(&mut self, rows: &RecordBatch) {
+        if let Err(error) = self.aggregator.add(rows) {
+            tracing::error!(%error, rows = rows.num_rows(), "requests could not be counted");
+        }
+    }
+
+    fn snapshot(&self) -> Vec<(usize, RecordBatch)> {
+        self.rows()
+    }
+
+    /// The same batches, because most were made before, for queries: nobody waits for them to be sorted.
+    fn take(&mut self) -> Vec<(usize, RecordBatch)> {
+        let rows = self.rows();
+        drop(self.aggregator.take());
+        rows
+    }
+
+    fn reduce(&mut self, rows: RecordBatch) -> RecordBatch {
+        match self.sampler.sample(&rows) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::error!(%error, rows = rows.num_rows(), "requests could not be thinned out, and all stay");
+                rows
+            }
+        }
+    }
+}
+
+fn sampler(sampling: &[SamplingConfig]) -> Sampler {
+    let rule = |config: &SamplingConfig| SamplingRule {
+        keep_one_in: config.keep_one_in,
+        slow_us: config.slow.map(|slow| i64::try_from(slow.as_micros()).unwrap_or(i64::MAX)),
+    };
+    let by_service = sampling.iter().filter_map(|config| Some((config.service.clone()?, rule(config))));
+    let otherwise = sampling.iter().rev().find(|config| config.service.is_none()).map(rule);
+    Sampler::new(by_service, otherwise)
+}

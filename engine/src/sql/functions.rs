@@ -1,0 +1,19 @@
+//! The SQL functions that are ours: they make questions about traffic short. `docs/sql.md` shows each at work.
+
+mod arguments;
+mod groups;
+mod histogram;
+mod ids;
+mod percentile;
+mod success;
+mod time;
+
+use datafusion::execution::context::SessionContext;
+
+/// Makes all of them known to a session.
+pub(super) fn register(context: &SessionContext) {
+    time::functions().into_iter().chain(ids::functions()).for_each(|function| context.register_udf(function));
+    for function in [histogram::function(), percentile::function(), success::function()] {
+        context.register_udaf(function);
+    }
+}

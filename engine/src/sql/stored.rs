@@ -1,0 +1,12 @@
+//! The tables of the store: rows in memory and sealed files, of one moment for all tables of a query.
+
+mod bounds;
+mod files;
+mod hot;
+mod moment;
+mod table;
+
+pub(super) use self::files::objects_url;
+pub(super) use self::moment::with_views;
+pub(crate) use self::moment::{Nothing, Views, at_once};
+pub(super) use self::table::StoredTable;

@@ -1,0 +1,165 @@
+//! Reads sealed files that are no longer in memory.
+//!
+//! DataFusion's Parquet source prunes row groups and pages by statistics and bloom filters, and keeps footers in a bounded
+//! cache. A file stays where it is for as long as a reader of it lives.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use chrono::DateTime;
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::Result;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::future::BoxFuture;
+use object_store::ObjectMeta;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::file::metadata::ParquetMetaData;
+use tollgate_store::SealedFile;
+
+use super::bounds::Timed as _;
+use super::table::Wanted;
+
+/// Bytes that are read from the end of a file at first: enough for most footers with their page index.
+const FOOTER_BYTES: usize = 256 << 10;
+
+/// Under which the session knows the object store of the sealed files.
+pub(in crate::sql) fn objects_url() -> Result<ObjectStoreUrl> {
+    ObjectStoreUrl::parse("tollgate://tables")
+}
+
+/// A plan that gives the rows of these files, newest first.
+pub(super) fn plan(
+    session: &dyn Session,
+    files: &[Arc<SealedFile>],
+    schema: &SchemaRef,
+    wanted: &Wanted<'_>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let url = objects_url()?;
+    let objects = session.runtime_env().object_store(&url)?;
+    let footers = session.runtime_env().cache_manager.get_file_metadata_cache();
+    let readers = Readers(CachedParquetFileReaderFactory::new(objects, footers));
+    let source = ParquetSource::new(Arc::clone(schema))
+        .with_pushdown_filters(wanted.is_selective)
+        .with_reorder_filters(wanted.is_selective)
+        .with_metadata_size_hint(FOOTER_BYTES)
+        .with_parquet_file_reader_factory(Arc::new(readers));
+    let time = schema.index_of(wanted.time)?;
+    let all = statistics(schema, time, files);
+    let groups = share_out(files, wanted.partitions, |file| {
+        let meta = ObjectMeta {
+            location: file.key.clone(),
+            // A key is never used twice, so that what is cached about it stays true.
+            last_modified: DateTime::UNIX_EPOCH,
+            size: file.bytes,
+            e_tag: None,
+            version: None,
+        };
+        let statistics = statistics(schema, time, std::slice::from_ref(file));
+        let file = PartitionedFile::new_from_meta(meta).with_extension(Held(Arc::clone(file)));
+        file.with_statistics(Arc::new(statistics))
+    });
+    let config = FileScanConfigBuilder::new(url, Arc::new(source))
+        .with_file_groups(groups)
+        .with_statistics(all)
+        .with_limit(wanted.limit)
+        .with_projection_indices(wanted.projection.cloned())?
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// Gives each partition about the same number of bytes, the newest files first in each.
+fn share_out(
+    files: &[Arc<SealedFile>],
+    partitions: usize,
+    describe: impl Fn(&Arc<SealedFile>) -> PartitionedFile,
+) -> Vec<FileGroup> {
+    let mut groups: Vec<(u64, FileGroup)> = Vec::new();
+    groups.resize_with(partitions.clamp(1, files.len().max(1)), || (0, FileGroup::new(Vec::new())));
+    for file in files {
+        if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            *bytes += file.bytes;
+            group.push(describe(file));
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// What is known about files without reading them.
+fn statistics(schema: &SchemaRef, time: usize, files: &[Arc<SealedFile>]) -> Statistics {
+    let rows: u64 = files.iter().map(|file| file.rows).sum();
+    let mut statistics = Statistics::new_unknown(schema).with_num_rows(Precision::Exact(rows as usize));
+    let bounds = files.iter().map(|file| file.times_us()).reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
+    if let (Some((earliest, latest)), Some(column)) = (bounds, statistics.column_statistics.get_mut(time)) {
+        let value = |us| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+        *column = ColumnStatistics {
+            null_count: Precision::Exact(0),
+            min_value: value(earliest),
+            max_value: value(latest),
+            ..ColumnStatistics::new_unknown()
+        };
+    }
+    statistics
+}
+
+/// Keeps a file from being deleted.
+#[derive(Clone)]
+struct Held(#[expect(dead_code, reason = "that it is there is all that counts")] Arc<SealedFile>);
+
+/// Makes readers that hold their files.
+struct Readers(CachedParquetFileReaderFactory);
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers").finish_non_exhaustive()
+    }
+}
+
+impl ParquetFileReaderFactory for Readers {
+    fn create_reader(
+        &self,
+        partition: usize,
+        file: PartitionedFile,
+        footer_bytes: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        let held = file.extension::<Held>().cloned();
+        let reader = self.0.create_reader(partition, file, footer_bytes, metrics)?;
+        Ok(Box::new(HeldReader { reader, _held: held }))
+    }
+}
+
+struct HeldReader {
+    reader: Box<dyn AsyncFileReader + Send>,
+    _held: Option<Held>,
+}
+
+impl AsyncFileReader for HeldReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        self.reader.get_bytes(range)
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        self.reader.get_byte_ranges(ranges)
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        self.reader.get_metadata(options)
+    }
+}
