@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/tollgate/target
 CARGO := cargo
 
-.PHONY: demo test setup format lint docs unit e2e generate bench soak
+.PHONY: demo test setup format lint docs unit e2e generate bench soak fuzz
 
 demo: ## Engine, proxies and a small shop under load: the whole loop on one screen
 	$(CARGO) run --release --locked -- demo $(ARGS)
@@ -28,11 +28,15 @@ unit: ## Unit, property, SQL-logic and end-to-end tests
 e2e: setup ## Only the end-to-end scenarios, such as `make e2e ARGS=closed_loop`
 	$(CARGO) test --locked --test e2e -- $(ARGS)
 
-generate: ## Writes what is generated and committed: protobuf code and the vocabulary page
-	TOLLGATE_GENERATE=1 $(CARGO) test --locked -p tollgate-api -p tollgate-attributes
+generate: ## Writes what is generated and committed: protobuf code, the vocabulary page and the dashboards
+	TOLLGATE_GENERATE=1 $(CARGO) test --locked -p tollgate-api -p tollgate-attributes -p tollgate-dashboards
 
 bench: setup ## Measures beside peers; figures and method in tests/bench/README.md
 	tests/bench/run.sh $(ARGS)
 
 soak: ## The property tests of everything that reads outside bytes, with many more cases
-	PROPTEST_CASES=100000 TOLLGATE_SEEDS=50000 $(CARGO) test --release --locked -p tollgate-engine -p tollgate-policies -p tollgate-proxy-client
+	PROPTEST_CASES=100000 TOLLGATE_SEEDS=50000 TOLLGATE_POLICY_CASES=2000000 \
+		$(CARGO) test --release --locked -p tollgate-engine -p tollgate-policies -p tollgate-promql -p tollgate-proxy-client -p tollgate-rollups -p tollgate-store
+
+fuzz: ## Fuzzes every parser of outside bytes for FUZZ_SECONDS each; needs a C++ compiler, installs cargo-fuzz
+	tests/fuzz.sh

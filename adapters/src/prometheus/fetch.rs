@@ -165,7 +165,9 @@ impl<'a> Reading<'a> {
         let _ = write!(sql, " FROM {table} WHERE {span}");
         let conditions =
             self.selection.matchers.iter().filter_map(|matcher| self.metric.naming.condition(matcher, column));
-        conditions.for_each(|condition| drop(write!(sql, " AND {condition}")));
+        for condition in conditions {
+            let _ = write!(sql, " AND {condition}");
+        }
         if !keys.is_empty() {
             let _ = write!(sql, " GROUP BY {}", (1..=keys.len()).map(|at| at.to_string()).collect::<Vec<_>>().join(", "));
         }

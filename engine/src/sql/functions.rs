@@ -13,7 +13,6 @@ use datafusion::execution::context::SessionContext;
 /// Makes all of them known to a session.
 pub(super) fn register(context: &SessionContext) {
     time::functions().into_iter().chain(ids::functions()).for_each(|function| context.register_udf(function));
-    for function in [histogram::function(), percentile::function(), success::function()] {
-        context.register_udaf(function);
-    }
+    let aggregates = histogram::functions().into_iter().chain([percentile::function(), success::function()]);
+    aggregates.for_each(|function| context.register_udaf(function));
 }

@@ -1,9 +1,10 @@
-//! `histogram_quantile(0.99, duration_offset, duration_counts, duration_zero)`: a quantile in microseconds over the sum of
-//! histograms, as the tables `traffic` have them.
+//! Aggregates over histograms, as the tables `traffic` have them in three columns:
+//! `histogram_quantile(0.99, duration_offset, duration_counts, duration_zero)`, a quantile of their sum in microseconds, and
+//! `le_counts(duration_offset, duration_counts, duration_zero)`, how many durations are at most each of Envoy's bounds.
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, BooleanArray, Float64Array};
+use arrow::array::{Array as _, ArrayRef, BooleanArray, new_empty_array};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
@@ -19,10 +20,27 @@ use tollgate_rollups::{HistogramAccumulator, HistogramArrays, HistogramColumns, 
 use super::arguments::wrong;
 use super::groups::{Groups, Single};
 
-pub(super) fn function() -> AggregateUDF {
-    let types = vec![DataType::Float64, DataType::Int32, counts_type(), DataType::Int64];
-    let signature = Signature::one_of(vec![TypeSignature::Exact(types)], Volatility::Immutable);
-    AggregateUDF::from(HistogramQuantile { signature })
+pub(super) fn functions() -> [AggregateUDF; 2] {
+    [Question::Quantile, Question::UpToBounds].map(|question| {
+        let histogram = [DataType::Int32, counts_type(), DataType::Int64];
+        let types = question.first_argument().into_iter().chain(histogram).collect();
+        let signature = Signature::one_of(vec![TypeSignature::Exact(types)], Volatility::Immutable);
+        AggregateUDF::from(OverHistograms { question, signature })
+    })
+}
+
+/// Which of the functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Question {
+    Quantile,
+    UpToBounds,
+}
+
+impl Question {
+    /// Type of what stands before the columns of the histogram.
+    fn first_argument(self) -> Option<DataType> {
+        (self == Self::Quantile).then_some(DataType::Float64)
+    }
 }
 
 fn counts_type() -> DataType {
@@ -30,13 +48,17 @@ fn counts_type() -> DataType {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct HistogramQuantile {
+struct OverHistograms {
+    question: Question,
     signature: Signature,
 }
 
-impl AggregateUDFImpl for HistogramQuantile {
+impl AggregateUDFImpl for OverHistograms {
     fn name(&self) -> &str {
-        "histogram_quantile"
+        match self.question {
+            Question::Quantile => "histogram_quantile",
+            Question::UpToBounds => "le_counts",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -44,7 +66,10 @@ impl AggregateUDFImpl for HistogramQuantile {
     }
 
     fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+        Ok(match self.question {
+            Question::Quantile => DataType::Float64,
+            Question::UpToBounds => counts_type(),
+        })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -53,7 +78,7 @@ impl AggregateUDFImpl for HistogramQuantile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Single::new(Quantiles::new(&args)?)))
+        Ok(Box::new(Single::new(Sums::new(self.question, &args)?)))
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs<'_>) -> bool {
@@ -61,31 +86,44 @@ impl AggregateUDFImpl for HistogramQuantile {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Quantiles::new(&args)?))
+        Ok(Box::new(Sums::new(self.question, &args)?))
     }
 }
 
-/// The sums of histograms by group, and which quantile of them is asked for.
+/// The sums of histograms by group, and what is asked about them.
 #[derive(Debug)]
-struct Quantiles {
-    quantile: f64,
+struct Sums {
+    /// `None` where the counts up to the bounds are asked for.
+    quantile: Option<f64>,
     sums: HistogramAccumulator,
     groups: usize,
 }
 
-impl Quantiles {
-    fn new(args: &AccumulatorArgs<'_>) -> Result<Self> {
-        let literal = args.exprs.first().and_then(|quantile| quantile.downcast_ref::<Literal>());
-        match literal.map(Literal::value) {
-            Some(ScalarValue::Float64(Some(quantile))) if (0.0..=1.0).contains(quantile) => {
-                Ok(Self { quantile: *quantile, sums: HistogramAccumulator::default(), groups: 0 })
+impl Sums {
+    fn new(question: Question, args: &AccumulatorArgs<'_>) -> Result<Self> {
+        let quantile = match question {
+            Question::Quantile => Some(constant_quantile(args)?),
+            Question::UpToBounds => None,
+        };
+        Ok(Self { quantile, sums: HistogramAccumulator::default(), groups: 0 })
+    }
+
+    fn value_of(&self, histogram: Option<HistogramView<'_>>) -> ScalarValue {
+        match (self.quantile, histogram) {
+            (Some(quantile), histogram) => {
+                ScalarValue::Float64(histogram.and_then(|histogram| histogram.quantile(quantile)))
             }
-            _ => Err(wrong("histogram_quantile takes a constant quantile from 0 to 1 first, such as 0.99")),
+            (None, Some(histogram)) => {
+                let counts = histogram.le_counts().map(|count| ScalarValue::Int64(Some(count)));
+                ScalarValue::List(ScalarValue::new_list_nullable(&counts, &DataType::Int64))
+            }
+            (None, None) => ScalarValue::new_null_list(DataType::Int64, true, 1),
         }
     }
 
-    fn value_of(&self, histogram: Option<HistogramView<'_>>) -> Option<f64> {
-        histogram.and_then(|histogram| histogram.quantile(self.quantile))
+    /// The columns of the histogram among the arguments.
+    fn columns<'a>(&self, values: &'a [ArrayRef]) -> &'a [ArrayRef] {
+        values.get(usize::from(self.quantile.is_some())..).unwrap_or_default()
     }
 
     fn take(&mut self, emit_to: EmitTo) -> Result<HistogramArrays> {
@@ -96,6 +134,14 @@ impl Quantiles {
         };
         self.groups -= groups.min(self.groups);
         Ok(self.sums.take(groups)?)
+    }
+}
+
+fn constant_quantile(args: &AccumulatorArgs<'_>) -> Result<f64> {
+    let literal = args.exprs.first().and_then(|quantile| quantile.downcast_ref::<Literal>());
+    match literal.map(Literal::value) {
+        Some(ScalarValue::Float64(Some(quantile))) if (0.0..=1.0).contains(quantile) => Ok(*quantile),
+        _ => Err(wrong("histogram_quantile takes a constant quantile from 0 to 1 first, such as 0.99")),
     }
 }
 
@@ -116,7 +162,7 @@ fn add(
 }
 
 fn add_all(sums: &mut HistogramAccumulator, columns: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
-    let [offsets, counts, zeros] = columns else { return Err(wrong("histogram_quantile takes four arguments")) };
+    let [offsets, counts, zeros] = columns else { return Err(wrong("a histogram has three columns: offset, counts and zero")) };
     let columns = HistogramColumns::try_new(offsets, counts, zeros).map_err(external)?;
     sums.update(&columns, group_of).map_err(external)
 }
@@ -129,18 +175,18 @@ fn arrays(histograms: HistogramArrays) -> Vec<ArrayRef> {
     vec![histograms.offsets, histograms.counts, histograms.zeros]
 }
 
-impl Groups for Quantiles {
+impl Groups for Sums {
     fn resize(&mut self, groups: usize) {
         self.groups = self.groups.max(groups);
         self.sums.resize(self.groups);
     }
 
     fn value(&self, group: usize) -> ScalarValue {
-        ScalarValue::Float64(self.value_of(self.sums.view(group)))
+        self.value_of(self.sums.view(group))
     }
 }
 
-impl GroupsAccumulator for Quantiles {
+impl GroupsAccumulator for Sums {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -149,14 +195,18 @@ impl GroupsAccumulator for Quantiles {
         total: usize,
     ) -> Result<()> {
         self.resize(total);
-        add(&mut self.sums, values.get(1..).unwrap_or_default(), filter, |row| groups[row])
+        let columns = self.columns(values);
+        add(&mut self.sums, columns, filter, |row| groups[row])
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let taken = self.take(emit_to)?;
         let columns = HistogramColumns::try_new(&taken.offsets, &taken.counts, &taken.zeros).map_err(external)?;
+        if columns.len() == 0 {
+            return Ok(new_empty_array(&self.value_of(None).data_type()));
+        }
         let value = |row| columns.get(row).map(|histogram| self.value_of(histogram)).map_err(external);
-        Ok(Arc::new((0..columns.len()).map(value).collect::<Result<Float64Array>>()?))
+        ScalarValue::iter_to_array((0..columns.len()).map(value).collect::<Result<Vec<_>>>()?)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
@@ -171,7 +221,7 @@ impl GroupsAccumulator for Quantiles {
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let mut each = HistogramAccumulator::default();
         each.resize(values.first().map_or(0, |values| values.len()));
-        add(&mut each, values.get(1..).unwrap_or_default(), filter, |row| row)?;
+        add(&mut each, self.columns(values), filter, |row| row)?;
         Ok(arrays(each.take(usize::MAX)?))
     }
 
