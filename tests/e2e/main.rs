@@ -17,5 +17,6 @@ mod harness;
 mod limits;
 mod peers;
 mod policies;
+mod prometheus;
 mod resilience;
 mod storage;

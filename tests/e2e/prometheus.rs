@@ -1,0 +1,253 @@
+//! Prometheus' API and pages over real traffic, and every query that a dashboard sends.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tollgate_dashboards::macros::Span;
+use tollgate_dashboards::{Format, Language, Target, targets};
+
+use crate::harness::{Backend, Client, Engine, Proxy, Workspace, eventually, get, until};
+
+const ACCESS: &str = "@id(\"items\") permit (principal, action, resource) when { context.path like \"/items/*\" };\n";
+const SHAPING: &str =
+    "@id(\"few\") @limit(\"1/h\") @burst(\"5\") permit (principal == Service::\"shop/greedy\", action, resource);\n";
+/// Requests of each kind.
+const ALLOWED: usize = 40;
+const DENIED: usize = 10;
+const GREEDY: usize = 10;
+const ALL: usize = ALLOWED + DENIED + GREEDY;
+
+/// Everything that has to live while there is traffic to ask about.
+struct Mesh {
+    engine: Engine,
+    workspace: Workspace,
+    _proxy: Proxy,
+    _backend: Backend,
+}
+
+impl Mesh {
+    async fn with_traffic() -> Self {
+        let workspace = Workspace::new(&[("access/a.cedar", ACCESS), ("shaping/a.cedar", SHAPING)]);
+        let engine = Engine::start(&workspace).await;
+        let backend = Backend::start().await;
+        let proxy = Proxy::in_front_of(&workspace, &engine, "catalog-1", "shop/catalog", backend.address).await;
+        engine.wait_enforced(1).await;
+        let mut client = Client::new(proxy.inbound());
+        for n in 0..ALLOWED {
+            assert_eq!(client.get_as("shop/storefront", &format!("/items/{n}")).await.status, 200);
+        }
+        for _ in 0..DENIED {
+            assert_eq!(client.get_as("shop/intruder", "/secret").await.status, 403);
+        }
+        for _ in 0..GREEDY {
+            client.get_as("shop/greedy", "/items/1").await;
+        }
+        until("all requests are counted", || async {
+            engine.number("SELECT CAST(sum(requests) AS BIGINT) FROM traffic").await == ALL as i64
+        })
+        .await;
+        Self { engine, workspace, _proxy: proxy, _backend: backend }
+    }
+
+    /// The `data` of an answer of the API.
+    async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        ask(self.engine.http, path, parameters).await
+    }
+
+    /// The one value of an instant query.
+    async fn value(&self, query: &str) -> f64 {
+        let data = self.ask("/api/v1/query", &[("query", query)]).await;
+        let result = data["result"].as_array().unwrap();
+        assert_eq!(result.len(), 1, "{query}: {data}");
+        result[0]["value"][1].as_str().unwrap().parse().unwrap()
+    }
+}
+
+async fn ask(address: SocketAddr, path: &str, parameters: &[(&str, &str)]) -> Value {
+    let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = Client::new(address).send("POST", path, &headers, pairs.join("&").as_bytes()).await.unwrap();
+    let json = answer.json();
+    assert_eq!(json["status"], "success", "{parameters:?}: {json}");
+    json["data"].clone()
+}
+
+fn escape(text: &str) -> String {
+    let each = text.bytes().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    each.collect()
+}
+
+fn close(left: f64, right: usize) -> bool {
+    (left - right as f64).abs() < 1e-6
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promql_counts_what_sql_counts() {
+    let mesh = Mesh::with_traffic().await;
+    for (query, expected) in [
+        ("sum(tollgate_requests_total)", ALL),
+        ("sum(tollgate_requests_total{source=\"shop/storefront\", decision=\"allow\"})", ALLOWED),
+        ("sum(tollgate_requests_total{decision=~\"deny|limit\"})", DENIED + GREEDY - 5),
+        ("sum(increase(istio_requests_total{reporter=\"destination\"}[5m]))", ALL),
+        ("sum(increase(istio_requests_total{response_code!~\"4..\", source_workload=\"greedy\"}[5m]))", 5),
+        ("sum(increase(istio_requests_total{destination_service=\"catalog.shop.svc.cluster.local\"}[5m]))", ALL),
+        ("sum(increase(istio_request_duration_milliseconds_count[5m]))", ALL),
+        ("sum(increase(istio_request_duration_milliseconds_bucket{le=\"+Inf\"}[5m]))", ALL),
+        ("sum(increase(istio_request_bytes_bucket{le=\"0.5\"}[5m]))", ALL),
+        ("sum(increase(tollgate_request_duration_seconds_count{destination=\"shop/catalog\"}[5m]))", ALL),
+    ] {
+        let value = mesh.value(query).await;
+        assert!(close(value, expected), "{query} is {value}, not {expected}");
+    }
+    let median = mesh
+        .value("histogram_quantile(0.5, sum by (le) (rate(tollgate_request_duration_seconds_bucket[5m])))")
+        .await;
+    let exact = mesh.engine.sql("SELECT p(duration_us, 50) AS p FROM requests").await[0]["p"].as_f64().unwrap() / 1e6;
+    // Classic buckets are coarse: the median lies in the bucket of the exact one.
+    assert!(median > exact / 5.0 && median < exact * 5.0, "{median} {exact}");
+
+    let names = mesh.ask("/api/v1/label/__name__/values", &[]).await;
+    assert!(names.as_array().unwrap().contains(&"istio_requests_total".into()), "{names}");
+    let services = get(mesh.engine.http, "/api/v1/label/destination/values").await.json();
+    assert_eq!(services["data"], serde_json::json!(["shop/catalog"]));
+    let series = mesh.ask("/api/v1/series", &[("match[]", "tollgate_requests_total{decision=\"deny\"}")]).await;
+    assert_eq!(series[0]["source"], "shop/intruder", "{series}");
+    let build = get(mesh.engine.http, "/api/v1/status/buildinfo").await.json();
+    assert_eq!(build["status"], "success");
+    let now = chrono_seconds();
+    let exemplars = mesh
+        .ask(
+            "/api/v1/query_exemplars",
+            &[
+                ("query", "tollgate_request_duration_seconds_bucket{destination=\"shop/catalog\"}"),
+                ("start", &(now - 300).to_string()),
+                ("end", &(now + 1).to_string()),
+            ],
+        )
+        .await;
+    assert_eq!(exemplars[0]["exemplars"][0]["labels"]["trace_id"].as_str().unwrap().len(), 32, "{exemplars}");
+
+    let wrong = Client::new(mesh.engine.http).send("GET", "/api/v1/query?query=sum(", &[], b"").await.unwrap();
+    assert_eq!((wrong.status, wrong.json()["errorType"].as_str()), (400, Some("bad_data")));
+}
+
+fn chrono_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_the_engine_and_the_mesh() {
+    let mesh = Mesh::with_traffic().await;
+    let config = mesh.workspace.path("prometheus.yml");
+    let job = |name: &str, path: &str| {
+        format!(
+            "- job_name: {name}\n  metrics_path: {path}\n  static_configs: [{{ targets: ['{}'] }}]\n",
+            mesh.engine.http
+        )
+    };
+    let yaml = format!(
+        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n{}{}",
+        job("engine", "/metrics"),
+        job("mesh", "/metrics/mesh")
+    );
+    std::fs::write(&config, yaml).unwrap();
+    // Prometheus takes no port 0.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _prometheus = tokio::process::Command::new("prometheus")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", mesh.workspace.path("tsdb").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("prometheus is missing: run `make setup`");
+    let scraped = |query: &'static str| async move {
+        let path = format!("/api/v1/query?query={}", escape(query));
+        let answer = Client::new(address).send("GET", &path, &[], b"").await.ok()?;
+        let json: Value = serde_json::from_slice(&answer.body).ok()?;
+        json["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
+    };
+    eventually("both pages are scraped", || async { scraped("count(up == 1)").await.filter(|up| close(*up, 2)) }).await;
+    for (query, expected) in [
+        ("sum(tollgate_requests_total)", ALL),
+        ("sum(istio_requests_total{response_code=\"4xx\"})", DENIED + GREEDY - 5),
+        ("sum(istio_request_duration_milliseconds_bucket{le=\"+Inf\"})", ALL),
+        ("sum(istio_request_bytes_count)", ALL),
+    ] {
+        eventually(query, || async { scraped(query).await.filter(|value| close(*value, expected)) }).await;
+    }
+}
+
+/// A query of Istio's dashboards, with Grafana's variables as they would stand.
+fn istio() -> Vec<String> {
+    let text = include_str!("../../adapters/promql/tests/oracle/istio-dashboards.json");
+    let boards: std::collections::BTreeMap<String, Vec<String>> = serde_json::from_str(text).unwrap();
+    let fill = |query: String| {
+        ["$__rate_interval", "$interval", "$service", "$srcns", "$srcwl", "$dstns", "$dstwl", "$qrep", "$namespace", "$workload"]
+            .iter()
+            .zip(["1m", "5m", "catalog.shop.svc.cluster.local", ".*", ".*", ".*", ".*", "destination", "shop", "catalog"])
+            .fold(query, |query, (variable, value)| query.replace(variable, value))
+    };
+    boards.into_values().flatten().map(fill).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_of_every_dashboard_is_answered() {
+    let mesh = Mesh::with_traffic().await;
+    for query in istio() {
+        mesh.ask("/api/v1/query", &[("query", &query)]).await;
+    }
+
+    let now_ms = chrono_seconds() as i64 * 1_000;
+    let span = Span { from_ms: now_ms - 900_000, to_ms: now_ms + 5_000, interval_ms: 15_000 };
+    let variables = [
+        ("resolution", "1s"),
+        ("service", "shop/catalog"),
+        ("source", "shop/storefront"),
+        ("destination", "shop/catalog"),
+        ("caller", ""),
+        ("path", ""),
+        ("decision", "any"),
+        ("status", "0"),
+        ("slower_ms", "0"),
+        ("trace", ""),
+        ("traces", "http://127.0.0.1:16686/trace/"),
+    ];
+    let mut empty = Vec::new();
+    for target in targets() {
+        let sent = target.sent(&variables, span).unwrap();
+        let rows = match target.language {
+            Language::Sql => sql(&mesh, &target, &sent).await,
+            Language::PromQl | Language::EngineMetrics => promql(&mesh, &sent, span).await,
+        };
+        if rows == 0 {
+            empty.push(format!("{:?}", target.place));
+        }
+    }
+    // Nothing was lost, shed, refused by a proxy or in shadow mode, and there are no outbound proxies: those panels have no rows.
+    assert!(empty.len() <= targets().len() / 4, "{} of {} are empty: {empty:#?}", empty.len(), targets().len());
+}
+
+async fn sql(mesh: &Mesh, target: &Target, query: &str) -> usize {
+    let rows = mesh.engine.try_sql(query).await.unwrap_or_else(|error| panic!("{:?}: {error}\n{query}", target.place));
+    if target.format == Format::TimeSeries && !rows.is_empty() {
+        let times: Vec<_> = rows.iter().map(|row| row.get("time").unwrap_or(&Value::Null).clone()).collect();
+        assert!(times.iter().all(|time| !time.is_null()), "{:?}: no `time` in {rows:?}", target.place);
+        let numbers: Vec<_> = times.iter().filter_map(Value::as_f64).collect();
+        assert!(numbers.is_sorted(), "{:?}: time falls", target.place);
+    }
+    rows.len()
+}
+
+async fn promql(mesh: &Mesh, query: &str, span: Span) -> usize {
+    let seconds = |ms: i64| (ms / 1_000).to_string();
+    let (start, end) = (seconds(span.from_ms), seconds(span.to_ms));
+    let data =
+        mesh.ask("/api/v1/query_range", &[("query", query), ("start", &start), ("end", &end), ("step", "15")]).await;
+    data["result"].as_array().unwrap().len()
+}
