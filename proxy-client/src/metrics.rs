@@ -186,7 +186,8 @@ impl ProxyMetrics {
             failures.encode_family(&[("policy", &*policy)])?.encode_counter::<NoLabelSet, _, u64>(&requests, None)?;
         }
         let report = self.enforcer.cache_report();
-        let help = "Decisions since the policies last changed: remembered, made anew, or made anew because they read the time";
+        let help =
+            "Decisions since the policies last changed: remembered, made anew, or made anew because they read the time";
         let mut decisions = encoder.encode_descriptor("tollgate_proxy_decisions", help, None, MetricType::Gauge)?;
         for (from, count) in [("cache", report.hits), ("policies", report.misses), ("time", report.timed)] {
             decisions.encode_family(&[("from", from)])?.encode_gauge(&saturating(count))?;

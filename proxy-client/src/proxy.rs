@@ -163,7 +163,8 @@ impl Control {
             report.abort();
         }
         // The workers have ended: nothing is enforced here any more, and the engine is told so.
-        if tokio::time::timeout_at(flushed_by.max(tokio::time::Instant::now() + LAST_ROWS), &mut follow).await.is_err() {
+        if tokio::time::timeout_at(flushed_by.max(tokio::time::Instant::now() + LAST_ROWS), &mut follow).await.is_err()
+        {
             follow.abort();
         }
         if let Some(admin) = admin {

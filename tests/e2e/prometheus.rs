@@ -103,9 +103,8 @@ async fn promql_counts_what_sql_counts() {
         let value = mesh.value(query).await;
         assert!(close(value, expected), "{query} is {value}, not {expected}");
     }
-    let median = mesh
-        .value("histogram_quantile(0.5, sum by (le) (rate(tollgate_request_duration_seconds_bucket[5m])))")
-        .await;
+    let median =
+        mesh.value("histogram_quantile(0.5, sum by (le) (rate(tollgate_request_duration_seconds_bucket[5m])))").await;
     let exact = mesh.engine.sql("SELECT p(duration_us, 50) AS p FROM requests").await[0]["p"].as_f64().unwrap() / 1e6;
     // Classic buckets are coarse: the median lies in the bucket of the exact one.
     assert!(median > exact / 5.0 && median < exact * 5.0, "{median} {exact}");
@@ -187,12 +186,17 @@ async fn a_real_prometheus_scrapes_the_engine_and_the_mesh() {
 fn istio() -> Vec<String> {
     let text = include_str!("../../adapters/promql/tests/oracle/istio-dashboards.json");
     let boards: std::collections::BTreeMap<String, Vec<String>> = serde_json::from_str(text).unwrap();
-    let fill = |query: String| {
-        ["$__rate_interval", "$interval", "$service", "$srcns", "$srcwl", "$dstns", "$dstwl", "$qrep", "$namespace", "$workload"]
-            .iter()
-            .zip(["1m", "5m", "catalog.shop.svc.cluster.local", ".*", ".*", ".*", ".*", "destination", "shop", "catalog"])
-            .fold(query, |query, (variable, value)| query.replace(variable, value))
-    };
+    let variables = [
+        ("$__rate_interval", "1m"),
+        ("$qrep", "source|waypoint|destination"),
+        ("$service", "catalog.shop.svc.cluster.local"),
+        ("$srcwl", ".+"),
+        ("$srcns", ".*"),
+        ("$dstwl", ".+"),
+        ("$dstns", "shop"),
+        ("$dstcluster", ".*"),
+    ];
+    let fill = |query: String| variables.iter().fold(query, |query, (name, value)| query.replace(name, value));
     boards.into_values().flatten().map(fill).collect()
 }
 

@@ -74,10 +74,7 @@ pub(super) fn bucket_labels(metric: &Metric) -> Vec<String> {
     BOUNDS.iter().map(|bound| (bound * unit).to_string()).chain(["+Inf".to_owned()]).collect()
 }
 
-pub(super) async fn query(
-    engine: &Engine,
-    sql: &str,
-) -> Result<Vec<arrow::record_batch::RecordBatch>, QueryError> {
+pub(super) async fn query(engine: &Engine, sql: &str) -> Result<Vec<arrow::record_batch::RecordBatch>, QueryError> {
     engine.query(sql).await?.batches.try_collect().await
 }
 
@@ -143,8 +140,8 @@ impl<'a> Reading<'a> {
 
     /// One row for each interval and name; one for each name where it is not `by_time`.
     fn sql(&self, by_time: bool, span: &str) -> String {
-        let is_raw = self.part == Part::Bucket
-            && matches!(self.metric.measure, Measure::RequestBytes | Measure::ResponseBytes);
+        let is_raw =
+            self.part == Part::Bucket && matches!(self.metric.measure, Measure::RequestBytes | Measure::ResponseBytes);
         let column: fn(Column) -> &'static str = if is_raw { Column::of_raw_rows } else { Column::name };
         let table = match (is_raw, by_time) {
             (true, _) => "requests",
@@ -152,14 +149,17 @@ impl<'a> Reading<'a> {
             (false, false) => "traffic",
         };
         let time = match (is_raw, by_time) {
-            (true, true) => {
-                Some(format!("date_bin(INTERVAL '{} seconds', time) AS time", self.resolution.interval_ms / SECONDS.interval_ms))
-            }
+            (true, true) => Some(format!(
+                "date_bin(INTERVAL '{} seconds', time) AS time",
+                self.resolution.interval_ms / SECONDS.interval_ms
+            )),
             (false, true) => Some("time".to_owned()),
             (_, false) => None,
         };
-        let keys: Vec<_> =
-            time.into_iter().chain(self.columns.iter().map(|key| format!("{} AS {}", column(*key), key.name()))).collect();
+        let keys: Vec<_> = time
+            .into_iter()
+            .chain(self.columns.iter().map(|key| format!("{} AS {}", column(*key), key.name())))
+            .collect();
         let mut sql = "SELECT ".to_owned();
         list(&mut sql, keys.iter().map(String::as_str).chain([self.measured().as_str()]));
         let _ = write!(sql, " FROM {table} WHERE {span}");
@@ -169,7 +169,8 @@ impl<'a> Reading<'a> {
             let _ = write!(sql, " AND {condition}");
         }
         if !keys.is_empty() {
-            let _ = write!(sql, " GROUP BY {}", (1..=keys.len()).map(|at| at.to_string()).collect::<Vec<_>>().join(", "));
+            let _ =
+                write!(sql, " GROUP BY {}", (1..=keys.len()).map(|at| at.to_string()).collect::<Vec<_>>().join(", "));
         }
         sql
     }
@@ -191,7 +192,8 @@ impl<'a> Reading<'a> {
                 format!("sum(weight) AS value, make_array({}) AS counts", counts.join(", "))
             }
             (Part::Bucket, _) => {
-                "sum(requests) AS value, le_counts(duration_offset, duration_counts, duration_zero) AS counts".to_owned()
+                "sum(requests) AS value, le_counts(duration_offset, duration_counts, duration_zero) AS counts"
+                    .to_owned()
             }
         }
     }
@@ -207,11 +209,15 @@ impl<'a> Reading<'a> {
         let values = match self.part {
             Part::Bucket => {
                 let counts = row.counts.iter().copied().chain([row.value]);
-                bucket_labels(self.metric).into_iter().zip(counts).map(|(bound, count)| {
-                    let mut labels = labels.clone();
-                    labels.set(BUCKET, bound);
-                    (labels, count as f64)
-                }).collect()
+                bucket_labels(self.metric)
+                    .into_iter()
+                    .zip(counts)
+                    .map(|(bound, count)| {
+                        let mut labels = labels.clone();
+                        labels.set(BUCKET, bound);
+                        (labels, count as f64)
+                    })
+                    .collect()
             }
             Part::Counter | Part::Sum | Part::Count => vec![(labels, row.value as f64 / unit)],
         };

@@ -72,11 +72,7 @@ pub(super) async fn labels(State(served): State<Served>, query: RawQuery, body: 
     respond(names.await)
 }
 
-pub(super) async fn label_values(
-    State(served): State<Served>,
-    Path(name): Path<String>,
-    query: RawQuery,
-) -> Response {
+pub(super) async fn label_values(State(served): State<Served>, Path(name): Path<String>, query: RawQuery) -> Response {
     let values = async {
         let request = SeriesRequest::read(&parameters(query, ""))?;
         let mut values = values_of(&known(&served, &request).await?, &name);
@@ -163,17 +159,14 @@ async fn known(served: &Served, request: &SeriesRequest) -> Result<Vec<Labels>, 
 }
 
 /// Traces of requests that a histogram counted.
-async fn examples(
-    served: &Served,
-    matchers: &[Matcher],
-    span_ms: (i64, i64),
-) -> Result<Vec<ExemplarSeries>, Error> {
+async fn examples(served: &Served, matchers: &[Matcher], span_ms: (i64, i64)) -> Result<Vec<ExemplarSeries>, Error> {
     let is_wanted = |name: &str, part: Part| part == Part::Bucket && fetch::has_name(matchers, name);
     let mut found = BTreeMap::<Labels, Vec<Exemplar>>::new();
     for (metric, name, _) in all_parts().filter(|(_, name, part)| is_wanted(name, *part)) {
         let super::metrics::Measure::Duration { unit_us } = metric.measure else { continue };
         let columns = metric.naming.columns(None::<std::iter::Empty<&str>>);
-        let names: Vec<_> = columns.iter().map(|column| format!("{} AS {}", column.of_raw_rows(), column.name())).collect();
+        let names: Vec<_> =
+            columns.iter().map(|column| format!("{} AS {}", column.of_raw_rows(), column.name())).collect();
         let (start, end) = (fetch::timestamp(span_ms.0), fetch::timestamp(span_ms.1));
         let conditions: String = matchers
             .iter()

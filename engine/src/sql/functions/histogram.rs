@@ -162,7 +162,9 @@ fn add(
 }
 
 fn add_all(sums: &mut HistogramAccumulator, columns: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
-    let [offsets, counts, zeros] = columns else { return Err(wrong("a histogram has three columns: offset, counts and zero")) };
+    let [offsets, counts, zeros] = columns else {
+        return Err(wrong("a histogram has three columns: offset, counts and zero"));
+    };
     let columns = HistogramColumns::try_new(offsets, counts, zeros).map_err(external)?;
     sums.update(&columns, group_of).map_err(external)
 }
