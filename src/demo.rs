@@ -78,7 +78,7 @@ async fn show(
     screen.check(&format!("policies in `{}` are enforced by every proxy", policies.display()));
 
     let load = Load::start(&fleet)?;
-    traffic::wait_for_rows(engine, READY_TIMEOUT).await?;
+    traffic::wait_for_rows(engine, started.elapsed(), READY_TIMEOUT).await?;
     screen.check(&format!("first requests are in SQL {:.1} s after the start", started.elapsed().as_secs_f64()));
     screen.text(&paste(url, policies));
 

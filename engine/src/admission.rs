@@ -12,6 +12,7 @@ mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray, new_null_array};
 use arrow::ipc;
@@ -48,6 +49,21 @@ pub(crate) struct Arrival<'a> {
     pub(crate) reporter: &'a str,
     /// Microseconds since the epoch.
     pub(crate) now_us: i64,
+    /// How old its rows may be: not older than they are kept.
+    pub(crate) age_us_max: i64,
+}
+
+impl<'a> Arrival<'a> {
+    /// A batch that arrives at this time, or did, of rows that are kept for a day at least.
+    pub(crate) fn at(reporter: &'a str, now_us: i64) -> Self {
+        Self { reporter, now_us, age_us_max: values::AGE_US_MAX }
+    }
+
+    /// The same, of rows that are kept for so long.
+    pub(crate) fn kept_for(self, age: Option<Duration>) -> Self {
+        let kept_us = age.and_then(|age| i64::try_from(age.as_micros()).ok()).unwrap_or(i64::MAX);
+        Self { age_us_max: kept_us.min(self.age_us_max), ..self }
+    }
 }
 
 /// Decodes a batch and checks its values; the rows have the schema of `requests`.

@@ -109,6 +109,7 @@ impl Engine {
         );
         let intake = Intake {
             limits: config.admission,
+            kept_for: config.retention.requests.age,
             store: Arc::clone(&kept.store),
             reporters: Arc::clone(&tables.reporters),
             metrics: Arc::clone(&metrics),

@@ -49,7 +49,7 @@ impl Kept {
         let limits = config.admission;
         let rederive = move |record: &Record| {
             // As of when it arrived: what was admitted then is admitted again.
-            let arrival = Arrival { reporter: &record.reporter, now_us: record.received_us };
+            let arrival = Arrival::at(&record.reporter, record.received_us);
             let rows = admission::admit(&record.payload, &limits, arrival).map_err(|refusal| refusal.to_string())?;
             Ok(vec![(REQUESTS, rows)])
         };

@@ -29,7 +29,15 @@ const LIVE: &str = "\
     FROM requests WHERE direction <> 'outbound' AND time > now() - INTERVAL '10 seconds' \
     GROUP BY 1, 2 ORDER BY called, caller";
 
-/// The same from the beginning, for the summary.
+/// The same since the demo began, for the summary: the data directory may hold the rows of earlier ones.
+fn total(elapsed: Duration) -> String {
+    format!("{TOTAL} WHERE direction <> 'outbound' AND {} GROUP BY 1, 2 ORDER BY called, caller", since(elapsed))
+}
+
+fn since(elapsed: Duration) -> String {
+    format!("time > now() - INTERVAL '{} milliseconds'", elapsed.as_millis())
+}
+
 const TOTAL: &str = "\
     SELECT coalesce(source, '(anonymous)') AS caller, destination AS called, count(*) AS requests, \
       round(100.0 * count(*) FILTER (WHERE decision = 'allow' AND status < 500) \
@@ -39,7 +47,7 @@ const TOTAL: &str = "\
       count(*) FILTER (WHERE decision = 'allow') AS allowed, \
       count(*) FILTER (WHERE decision = 'deny') AS denied, \
       count(*) FILTER (WHERE decision = 'limit') AS limited \
-    FROM requests WHERE direction <> 'outbound' GROUP BY 1, 2 ORDER BY called, caller";
+    FROM requests";
 
 /// Whether `proxies` reporters enforce the newest policies in time.
 pub(super) async fn wait_until_enforced(engine: &Engine, proxies: usize, timeout: Duration) -> bool {
@@ -48,8 +56,9 @@ pub(super) async fn wait_until_enforced(engine: &Engine, proxies: usize, timeout
 }
 
 /// Waits until a request can be seen in SQL.
-pub(super) async fn wait_for_rows(engine: &Engine, timeout: Duration) -> anyhow::Result<()> {
-    let is_seen = wait_for(engine, "SELECT count(*) FROM requests", 1, timeout).await;
+pub(super) async fn wait_for_rows(engine: &Engine, elapsed: Duration, timeout: Duration) -> anyhow::Result<()> {
+    let query = format!("SELECT count(*) FROM requests WHERE {}", since(elapsed));
+    let is_seen = wait_for(engine, &query, 1, timeout).await;
     ensure!(is_seen, "no request reached the engine within {} s", timeout.as_secs());
     Ok(())
 }
@@ -120,8 +129,8 @@ async fn live(engine: &Engine) -> anyhow::Result<String> {
 
 /// What happened in all.
 pub(super) async fn summary(engine: &Engine, elapsed: Duration) -> anyhow::Result<String> {
-    let rows = query(engine, TOTAL).await?;
-    let requests = number(engine, "SELECT count(*) FROM requests").await?;
+    let rows = query(engine, &total(elapsed)).await?;
+    let requests = number(engine, &format!("SELECT count(*) FROM requests WHERE {}", since(elapsed))).await?;
     let snapshot = number(engine, "SELECT max(acknowledged_version) FROM reporters").await?;
     let lost = number(engine, "SELECT CAST(coalesce(sum(lost_rows), 0) AS BIGINT) FROM reporters").await?;
     ensure!(requests > 0, "no request was recorded");

@@ -9,7 +9,8 @@ use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
 use super::*;
 
 const NOW_US: i64 = 1_790_000_000_000_000;
-const ARRIVAL: Arrival<'static> = Arrival { reporter: "catalog-1", now_us: NOW_US };
+const ARRIVAL: Arrival<'static> =
+    Arrival { reporter: "catalog-1", now_us: NOW_US, age_us_max: super::values::AGE_US_MAX };
 
 fn good_row<'a>() -> Row<'a> {
     Row { time: NOW_US, reporter: "catalog-1", direction: "inbound", decision: "allow", weight: 1, ..Row::default() }

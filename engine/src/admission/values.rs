@@ -10,7 +10,7 @@ use super::{Arrival, Refusal};
 
 const SECOND_US: i64 = 1_000_000;
 /// A reporter that was cut off sends what it kept, but nothing from before yesterday.
-const AGE_US_MAX: i64 = 24 * 60 * 60 * SECOND_US;
+pub(super) const AGE_US_MAX: i64 = 24 * 60 * 60 * SECOND_US;
 /// Clocks differ, but not by more than this.
 const AHEAD_US_MAX: i64 = 5 * 60 * SECOND_US;
 /// Longer than any request, and small enough that the sum over any batch fits into 64 bits.
@@ -36,7 +36,7 @@ const RANGES: &[(&str, i64, i64)] = &[
 
 /// Refuses a batch in which a value cannot be.
 pub(super) fn check(batch: &RecordBatch, arrival: Arrival<'_>) -> Result<(), Refusal> {
-    check_time(batch, arrival.now_us)?;
+    check_time(batch, arrival)?;
     for &(name, least, greatest) in RANGES {
         check_range(name, column(batch, name)?, least, greatest)?;
     }
@@ -64,11 +64,14 @@ fn names(array: &ArrayRef) -> Result<&DictionaryArray<Int32Type>, Refusal> {
     array.as_dictionary_opt().ok_or_else(|| Refusal::schema("a column of names is not a dictionary"))
 }
 
-fn check_time(batch: &RecordBatch, now_us: i64) -> Result<(), Refusal> {
+fn check_time(batch: &RecordBatch, arrival: Arrival<'_>) -> Result<(), Refusal> {
+    let Arrival { now_us, age_us_max, .. } = arrival;
     let (earliest, latest) = bounds::<TimestampMicrosecondType>(column(batch, "time")?);
-    if earliest < now_us - AGE_US_MAX {
-        let seconds = now_us.saturating_sub(earliest) / SECOND_US;
-        return Err(Refusal::value(format!("`time` of a row lies {seconds} s in the past: at most 24 h are taken")));
+    if earliest < now_us - age_us_max {
+        let (seconds, most) = (now_us.saturating_sub(earliest) / SECOND_US, age_us_max / SECOND_US);
+        return Err(Refusal::value(format!(
+            "`time` of a row lies {seconds} s in the past: at most {most} s are taken"
+        )));
     }
     if latest > now_us + AHEAD_US_MAX {
         let seconds = latest.saturating_sub(now_us) / SECOND_US;

@@ -84,7 +84,7 @@ impl Check<'_> {
         if record.rows == 0 {
             return None;
         }
-        let arrival = Arrival { reporter: record.reporter, now_us: record.received_us };
+        let arrival = Arrival::at(record.reporter, record.received_us);
         let problem = match admission::admit(record.payload, self.limits, arrival) {
             Ok(rows) if rows.num_rows() as u64 == u64::from(record.rows) => return None,
             Ok(rows) => format!("has {} rows, {} were written", rows.num_rows(), record.rows),

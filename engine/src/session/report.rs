@@ -1,6 +1,7 @@
 //! A stream of rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use tokio::runtime::Handle;
@@ -20,6 +21,8 @@ use crate::reporters::{Introduction, Reporter, Reporters, Stream};
 #[derive(Clone)]
 pub(crate) struct Intake {
     pub(crate) limits: DecodeLimits,
+    /// How long rows are kept; older ones are refused.
+    pub(crate) kept_for: Option<Duration>,
     pub(crate) store: Arc<Store>,
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) metrics: Arc<Metrics>,
@@ -85,7 +88,7 @@ impl ReportSession {
         }
         let payload = batch.arrow_ipc.clone();
         let admit = move || {
-            let arrival = Arrival { reporter: &reporter.name, now_us: arrived.1.us };
+            let arrival = Arrival::at(&reporter.name, arrived.1.us).kept_for(intake.kept_for);
             admission::admit(&payload, &intake.limits, arrival)
         };
         // It fails only where the engine is shutting down: then nothing was taken in, and nothing is acknowledged.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tollgate_api::v1;
 use tollgate_attributes::Row;
-use tollgate_engine::{SamplingConfig, StorageState};
+use tollgate_engine::{Durability, SamplingConfig, StorageState};
 use tollgate_store::{Disk, DiskEntry, DiskFile, LocalDisk};
 
 use crate::harness::{Running, encode, hello, now_us, request, wait_for};
@@ -199,6 +199,38 @@ async fn a_full_disk_is_said_and_ends_by_itself() {
     drop(session);
     let running = running.restart_with(|_| {}).await;
     expect_requests(&running, 2).await;
+    running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_older_than_they_are_kept_are_refused_and_a_shorter_retention_loses_nothing_in_the_log() {
+    let late_us = now_us() - 2 * 3_600_000_000;
+    let late = |sequence| v1::Batch {
+        sequence,
+        arrow_ipc: encode(&[Row { time: late_us, ..request("catalog-1") }]).into(),
+    };
+    let running = Running::start().await;
+    let session = running.engine.report(hello("catalog-1")).unwrap();
+    assert!(session.admit(late(1)).await.rejections.is_empty());
+    drop(session);
+    let hour = Some(Duration::from_secs(3_600));
+    let running = running.restart_with(|config| config.retention.requests.age = hour).await;
+    assert_eq!(running.number("SELECT count(*) FROM storage WHERE cardinality(aside) = 0").await, 1);
+    let session = running.engine.report(hello("catalog-1")).unwrap();
+    let response = session.admit(late(2)).await;
+    assert!(response.rejections[0].message.contains("at most 3600 s"), "{:?}", response.rejections);
+    running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_log_an_orderly_end_still_keeps_all() {
+    let running = Running::start_with(|config| config.durability = Durability::Memory).await;
+    running.report("catalog-1", &vec![request("catalog-1"); 100]).await;
+    expect_requests(&running, 100).await;
+    let running = running.restart_with(|_| {}).await;
+    expect_requests(&running, 100).await;
+    let session = running.engine.report(hello("catalog-1")).unwrap();
+    assert_eq!(session.acknowledged().acknowledged_sequence, 1);
     running.engine.shutdown().await;
 }
 
