@@ -37,6 +37,7 @@ pub(crate) struct Settings {
 pub(crate) struct Listen {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
+    pub(crate) postgres: SocketAddr,
 }
 
 /// `mode: enforce`, `mode: observe`, or `mode: { observe: [shop/catalog] }`.
@@ -96,7 +97,8 @@ impl Default for Settings {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { http: SocketAddr::from(([127, 0, 0, 1], 7400)), grpc: SocketAddr::from(([127, 0, 0, 1], 7401)) }
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { http: loopback(7400), grpc: loopback(7401), postgres: loopback(7432) }
     }
 }
 
@@ -125,7 +127,9 @@ impl Settings {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let settings: Self = tollgate_config::load(path)?;
         let exposed = if settings.insecure { Exposed::Insecurely } else { Exposed::No };
-        let listens = [("listen.http", settings.listen.http), ("listen.grpc", settings.listen.grpc)];
+        let listen = &settings.listen;
+        let listens =
+            [("listen.http", listen.http), ("listen.grpc", listen.grpc), ("listen.postgres", listen.postgres)];
         let problems: Vec<_> =
             listens.into_iter().filter_map(|(key, address)| check_listen(key, address, exposed)).collect();
         if problems.is_empty() { Ok(settings) } else { Err(ConfigError::new(path, problems)) }

@@ -44,7 +44,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let policies = policies(args)?;
 
     let config = EngineConfig { data: args.data.join("engine"), policies: policies.clone(), ..EngineConfig::default() };
-    let serving = Serving::start(config, &Listen { http: args.http, grpc: args.grpc }).await?;
+    let serving = Serving::start(config, &Listen { http: args.http, grpc: args.grpc, postgres: args.postgres }).await?;
     let (engine, grpc) = (serving.engine.clone(), serving.grpc);
     let url = format!("http://{}", serving.http);
     screen.check(&format!("engine listens: HTTP {url}, gRPC http://{}", serving.grpc));

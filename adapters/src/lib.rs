@@ -2,8 +2,10 @@
 //!
 //! - [`grpc`]: `tollgate.v1` for reporters and for whoever cannot evaluate policies itself, port 7401.
 //! - [`http`]: health, metrics, SQL and the snapshot as JSON, port 7400.
+//! - [`postgres`]: PostgreSQL's wire protocol for everybody's tools, port 7432.
 //!
 //! An adapter converts on arrival into the engine's plain types and decides nothing.
 
 pub mod grpc;
 pub mod http;
+pub mod postgres;

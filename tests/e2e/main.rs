@@ -17,4 +17,5 @@ mod harness;
 mod limits;
 mod peers;
 mod policies;
+mod postgres;
 mod resilience;
