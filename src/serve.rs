@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tollgate_adapters::postgres::PostgresOptions;
 use tollgate_engine::{Engine, EngineConfig};
 use tracing::{info, warn};
 
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let stop = shutdown::on_signal()?;
-        let serving = Serving::start(settings.engine(), &settings.listen).await?;
+        let serving = Serving::start(settings.engine(), &settings.listen, settings.postgres()?).await?;
         info!(http = %serving.http, grpc = %serving.grpc, postgres = %serving.postgres, "ready");
         if let Some(file) = &args.ready_file {
             serving.write_ready_file(file)?;
@@ -54,7 +55,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Listens first, so that a port in use is known before anything is written.
-    pub(crate) async fn start(config: EngineConfig, listen: &Listen) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: EngineConfig, listen: &Listen, clients: PostgresOptions) -> anyhow::Result<Self> {
         let http_listener = bind("HTTP", listen.http).await?;
         let grpc_listener = bind("gRPC", listen.grpc).await?;
         let postgres_listener = bind("PostgreSQL clients", listen.postgres).await?;
@@ -68,9 +69,8 @@ impl Serving {
         servers.spawn(async move { served.await.context("the HTTP server failed") });
         let served = tollgate_adapters::grpc::serve(engine.clone(), grpc_listener, stop.clone().cancelled_owned());
         servers.spawn(async move { served.await.context("the gRPC server failed") });
-        let options = tollgate_adapters::postgres::PostgresOptions::default();
         let stopped = stop.clone().cancelled_owned();
-        let served = tollgate_adapters::postgres::serve(engine.clone(), postgres_listener, options, stopped);
+        let served = tollgate_adapters::postgres::serve(engine.clone(), postgres_listener, clients, stopped);
         servers.spawn(async move { served.await.context("the PostgreSQL server failed") });
         Ok(Self { engine, http, grpc, postgres, servers, stop })
     }

@@ -23,6 +23,7 @@ mod types;
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
@@ -31,6 +32,8 @@ use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryH
 use datafusion_postgres::pgwire::api::{ErrorHandler, PgWireServerHandlers};
 use datafusion_postgres::pgwire::tokio::process_socket;
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -55,6 +58,26 @@ pub struct PostgresOptions {
     pub tls: Option<Arc<ServerConfig>>,
     /// Names and their tokens; with none, whoever connects is believed.
     pub tokens: Vec<(String, String)>,
+}
+
+/// Reads a certificate chain and its key, both PEM.
+///
+/// # Errors
+/// Names the file that cannot be used.
+pub fn tls(cert: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
+    let failed = |file: &Path, error: &dyn std::fmt::Display| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` cannot be used for TLS: {error}", file.display()))
+    };
+    let chain =
+        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(|error| failed(cert, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| failed(cert, &error))?.with_no_client_auth();
+    let mut config = config.with_single_cert(chain, private).map_err(|error| failed(key, &error))?;
+    // What clients name that begin with TLS at once.
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Serves the engine to PostgreSQL clients on `listener` until `shutdown` is done, which ends all connections.

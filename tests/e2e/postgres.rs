@@ -54,17 +54,18 @@ async fn psql(address: SocketAddr, commands: &'static [&'static str]) -> String 
 
 /// Runs one of the Python clients, which has to say `ok`.
 async fn client(name: &'static str, address: SocketAddr) {
-    let said = blocking(move || {
+    let (said, errors) = blocking(move || {
         let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
         let python = home.join(".cache/tollgate/peers/bin/python");
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients").join(name);
         let output = Command::new(&python).arg(script).arg(address.to_string()).stdin(Stdio::null()).output();
         let output = output
             .unwrap_or_else(|error| panic!("`{}`: {error}; install the peers with tests/setup.sh", python.display()));
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
     })
     .await;
-    assert!(said.trim_end().ends_with("ok"), "{name}:\n{said}");
+    assert_eq!(said.trim_end(), "ok", "{name}:\n{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +150,57 @@ async fn asyncpg_prepares_and_pools() {
 #[tokio::test(flavor = "multi_thread")]
 async fn adbc_reads_arrow_over_copy() {
     client("with_adbc_postgresql.py", Seen::start("").await.engine.postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flight_sql_answers_and_takes_rows() {
+    client("with_flightsql.py", Seen::start("").await.engine.grpc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_passwords_and_tls_is_required() {
+    let files = tempfile::TempDir::new().unwrap();
+    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .arg("-out")
+        .arg(&cert)
+        .arg("-keyout")
+        .arg(&key)
+        .output();
+    let made = made.unwrap_or_else(|error| panic!("`openssl`: {error}; install the peers with tests/setup.sh"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let settings = format!(
+        "auth: {{ tokens: [{{ name: analyst, token: 0123456789abcdef }}] }}\ntls: {{ cert: {}, key: {} }}\n",
+        cert.display(),
+        key.display()
+    );
+    let seen = Seen::start(&settings).await;
+    let port = seen.engine.postgres.port();
+    let connect = async |user: &'static str, token: &'static str, sslmode: &'static str| {
+        let cert = cert.clone();
+        blocking(move || {
+            let dsn = format!(
+                "host=127.0.0.1 port={port} user={user} dbname=tollgate sslmode={sslmode} sslrootcert={}",
+                cert.display()
+            );
+            let output = Command::new("psql")
+                .args(["-X", "-A", "-t", "-c", "SELECT count(*) FROM requests", &dsn])
+                .env("PGPASSWORD", token)
+                .output()
+                .unwrap();
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        })
+        .await
+    };
+    assert_eq!(connect("analyst", "0123456789abcdef", "verify-full").await, "5\n");
+    let wrong = connect("analyst", "0123456789abcdeg", "require").await;
+    assert!(wrong.contains("authentication failed"), "{wrong}");
+    let unknown = connect("somebody", "0123456789abcdef", "require").await;
+    assert!(unknown.contains("authentication failed"), "{unknown}");
+    let clear = connect("analyst", "0123456789abcdef", "disable").await;
+    assert!(clear.contains("connect with TLS"), "{clear}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

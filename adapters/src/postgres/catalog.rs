@@ -76,10 +76,20 @@ pub(super) async fn pg_catalog(below: Arc<dyn SchemaProvider>, relations: &[Rela
     ];
     for (name, rows) in parts {
         if let Some(table) = below.table(name).await? {
-            own.insert(name, mem_table(table.schema(), &rows)?);
+            let missing = MISSING.iter().filter(|(table, _)| *table == name);
+            own.insert(name, mem_table(with_texts(&table.schema(), missing.map(|(_, column)| *column)), &rows)?);
         }
     }
     Ok(Overlay { own, below: Some(below) })
+}
+
+/// Columns that clients ask for and that `datafusion-pg-catalog` does not have. They hold nothing.
+const MISSING: &[(&str, &str)] = &[("pg_class", "reloptions"), ("pg_class", "relacl")];
+
+fn with_texts<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> SchemaRef {
+    let text = |name: &str| Arc::new(Field::new_list(name, Field::new_list_field(DataType::Utf8, true), true));
+    let missing = names.filter(|name| schema.field_with_name(name).is_err()).map(text);
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(missing).collect::<Vec<_>>()))
 }
 
 fn namespaces() -> Vec<Row> {

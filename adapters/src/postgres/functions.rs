@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion_postgres::pgwire::api::Type;
 
 use super::settings::SERVER_VERSION;
 
@@ -36,7 +37,8 @@ pub(super) fn register(context: &SessionContext, comments: HashMap<(i32, i32), &
     context.register_udf(constant("pg_is_in_recovery", &[], ScalarValue::from(false)));
     context.register_udf(constant("pg_table_size", &[DataType::Int32], ScalarValue::Int64(None)));
     context.register_udf(constant("txid_current", &[], ScalarValue::from(1_i64)));
-    context.register_udf(obj_description("obj_description", &comments));
+    context.register_udf(to_regtype());
+    context.register_udf(obj_description(&comments));
     context.register_udf(col_description(comments));
 }
 
@@ -47,8 +49,24 @@ fn constant(name: &str, arguments: &[DataType], value: ScalarValue) -> ScalarUDF
     create_udf(name, arguments.to_vec(), data_type, Volatility::Stable, Arc::new(body))
 }
 
+/// `to_regtype(name)`: the number of a type; null where there is none.
+fn to_regtype() -> ScalarUDF {
+    /// All numbers that PostgreSQL gives to its own types are below this.
+    const LAST: u32 = 6_200;
+    let known = (16..LAST).filter_map(Type::from_oid);
+    let numbers: HashMap<String, i32> =
+        known.filter_map(|known| Some((known.name().to_owned(), i32::try_from(known.oid()).ok()?))).collect();
+    let body = move |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let number = |name: Option<&str>| numbers.get(name?).copied();
+        let array: ArrayRef = Arc::new(arrays[0].as_string::<i32>().iter().map(number).collect::<Int32Array>());
+        Ok(ColumnarValue::Array(array))
+    };
+    create_udf("to_regtype", vec![DataType::Utf8], DataType::Int32, Volatility::Stable, Arc::new(body))
+}
+
 /// `obj_description(table, 'pg_class')`.
-fn obj_description(name: &str, comments: &Comments) -> ScalarUDF {
+fn obj_description(comments: &Comments) -> ScalarUDF {
     let comments = Arc::clone(comments);
     let body = move |arguments: &[ColumnarValue]| {
         let arrays = ColumnarValue::values_to_arrays(arguments)?;
@@ -59,7 +77,8 @@ fn obj_description(name: &str, comments: &Comments) -> ScalarUDF {
         };
         texts(oids.iter().zip(catalogs.iter()).map(describe))
     };
-    create_udf(name, vec![DataType::Int32, DataType::Utf8], DataType::Utf8, Volatility::Stable, Arc::new(body))
+    let arguments = vec![DataType::Int32, DataType::Utf8];
+    create_udf("obj_description", arguments, DataType::Utf8, Volatility::Stable, Arc::new(body))
 }
 
 /// `col_description(table, column)`.

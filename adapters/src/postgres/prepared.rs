@@ -202,7 +202,8 @@ fn forget<S: PortalStore>(store: &S, statement: &Statement) {
 
 /// The plan with its parameters' values.
 fn bind(portal: &Portal<Prepared>, query: &PreparedQuery) -> PgWireResult<Plan> {
-    if portal.parameter_len() != query.parameters.len() {
+    // There may be more, where a part of the statement that asks the catalog for what there is none of is left out.
+    if portal.parameter_len() < query.parameters.len() {
         let (given, needed) = (portal.parameter_len(), query.parameters.len());
         return Err(error(
             "08P01",

@@ -232,6 +232,10 @@ fn show(words: &[&str]) -> Statement {
     }
 }
 
+/// What the catalog has none of: sequences, collations of columns, and defaults. Clients ask for them row by row, in queries
+/// within queries that DataFusion cannot plan.
+const NOTHING: [&str; 4] = ["pg_sequence", "pg_collation", "pg_attrdef", "typcollation"];
+
 /// Puts what depends on the connection into its queries.
 struct Answers<'a>(&'a Facts);
 
@@ -239,12 +243,27 @@ impl VisitorMut for Answers<'_> {
     type Break = Box<PgWireError>;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if let Expr::BinaryOp { left, right, .. } = expr {
+            compare_procedures(left, right);
+        }
+        if let Expr::Subquery(query) = expr {
+            let query = query.to_string();
+            if NOTHING.iter().any(|name| query.contains(name)) {
+                *expr = Expr::value(Value::Null);
+            }
+        }
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let Some(name) = function.name.0.last().and_then(|part| part.as_ident()) else {
             return ControlFlow::Continue(());
         };
         let value = match name.value.to_ascii_lowercase().as_str() {
             "current_user" | "session_user" | "user" | "current_role" => Some(self.0.user.clone()),
+            "array" if matches!(function.args, FunctionArguments::Subquery(_)) => {
+                if let Some(array) = array_of(function) {
+                    *expr = array;
+                }
+                return ControlFlow::Continue(());
+            }
             "pg_backend_pid" => {
                 *expr = Expr::value(Value::Number(self.0.pid.to_string(), false));
                 return ControlFlow::Continue(());
@@ -272,6 +291,33 @@ impl VisitorMut for Answers<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The catalog shows procedures by name, as PostgreSQL prints them; none, which is 0 to those who compare, is printed as `-`.
+fn compare_procedures(left: &Expr, right: &mut Expr) {
+    const PROCEDURES: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
+    let name = match left {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::CompoundIdentifier(idents) => idents.last(),
+        _ => None,
+    };
+    let is_zero =
+        matches!(right, Expr::Value(value) if matches!(&value.value, Value::Number(number, _) if number == "0"));
+    if is_zero && name.is_some_and(|name| PROCEDURES.contains(&name.value.to_ascii_lowercase().as_str())) {
+        *right = Expr::value(Value::SingleQuotedString("-".to_owned()));
+    }
+}
+
+/// `ARRAY(SELECT …)` as an aggregate, which DataFusion has. Where clients ask the catalog so, for options and members, there
+/// are none.
+fn array_of(function: &ast::Function) -> Option<Expr> {
+    let FunctionArguments::Subquery(query) = &function.args else { return None };
+    let query = query.to_string();
+    let text = match query.contains("pg_catalog.") || query.contains("unnest(") {
+        true => "NULL::text[]".to_owned(),
+        false => format!("(SELECT array_agg(item) FROM ({query}) AS items(item))"),
+    };
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(&text).ok()?.parse_expr().ok()
 }
 
 /// The error for a setting that does not exist.

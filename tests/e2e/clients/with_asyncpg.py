@@ -8,7 +8,7 @@ host, port = sys.argv[1].rsplit(":", 1)
 
 
 async def main():
-    async with asyncpg.create_pool(host=host, port=int(port), user="analyst", database="tollgate", max_size=2) as pool:
+    async with asyncpg.create_pool(host=host, port=int(port), user="analyst", database="tollgate", min_size=1, max_size=2) as pool:
         for _ in range(3):
             assert await pool.fetchval("SELECT count(*) FROM requests") >= 5
         row = await pool.fetchrow(
