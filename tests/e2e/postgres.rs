@@ -138,7 +138,7 @@ async fn psycopg_reads_copies_and_cancels() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlalchemy_reflects_and_queries() {
+async fn sqlalchemy_lists_columns_and_queries() {
     client("with_sqlalchemy.py", Seen::start("").await.engine.postgres).await;
 }
 
