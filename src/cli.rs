@@ -67,6 +67,9 @@ pub(crate) struct DemoArgs {
     /// Where the engine listens for gRPC
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7401")]
     pub(crate) grpc: SocketAddr,
+    /// Where the engine listens for PostgreSQL clients
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7432")]
+    pub(crate) postgres: SocketAddr,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use tokio_util::sync::CancellationToken;
+use tollgate_adapters::postgres::PostgresOptions;
 use tollgate_engine::{Engine, EngineConfig};
 use tollgate_policies::Sources;
 
@@ -44,7 +45,8 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     let policies = policies(args)?;
 
     let config = EngineConfig { data: args.data.join("engine"), policies: policies.clone(), ..EngineConfig::default() };
-    let serving = Serving::start(config, &Listen { http: args.http, grpc: args.grpc }).await?;
+    let listen = Listen { http: args.http, grpc: args.grpc, postgres: args.postgres };
+    let serving = Serving::start(config, &listen, PostgresOptions::default()).await?;
     let (engine, grpc) = (serving.engine.clone(), serving.grpc);
     let url = format!("http://{}", serving.http);
     screen.check(&format!("engine listens: HTTP {url}, gRPC http://{}", serving.grpc));

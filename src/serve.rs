@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tollgate_adapters::postgres::PostgresOptions;
 use tollgate_engine::{Engine, EngineConfig};
 use tracing::{info, warn};
 
@@ -28,8 +29,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let stop = shutdown::on_signal()?;
-        let serving = Serving::start(settings.engine(), &settings.listen).await?;
-        info!(http = %serving.http, grpc = %serving.grpc, "ready");
+        let serving = Serving::start(settings.engine(), &settings.listen, settings.postgres()?).await?;
+        info!(http = %serving.http, grpc = %serving.grpc, postgres = %serving.postgres, "ready");
         if let Some(file) = &args.ready_file {
             serving.write_ready_file(file)?;
         }
@@ -46,16 +47,20 @@ pub(crate) struct Serving {
     pub(crate) http: SocketAddr,
     /// Where gRPC is listened on.
     pub(crate) grpc: SocketAddr,
+    /// Where PostgreSQL clients are listened for.
+    pub(crate) postgres: SocketAddr,
     servers: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
 }
 
 impl Serving {
     /// Listens first, so that a port in use is known before anything is written.
-    pub(crate) async fn start(config: EngineConfig, listen: &Listen) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: EngineConfig, listen: &Listen, clients: PostgresOptions) -> anyhow::Result<Self> {
         let http_listener = bind("HTTP", listen.http).await?;
         let grpc_listener = bind("gRPC", listen.grpc).await?;
+        let postgres_listener = bind("PostgreSQL clients", listen.postgres).await?;
         let (http, grpc) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
+        let postgres = postgres_listener.local_addr()?;
         let engine = Engine::start(config).await?;
 
         let stop = CancellationToken::new();
@@ -64,7 +69,10 @@ impl Serving {
         servers.spawn(async move { served.await.context("the HTTP server failed") });
         let served = tollgate_adapters::grpc::serve(engine.clone(), grpc_listener, stop.clone().cancelled_owned());
         servers.spawn(async move { served.await.context("the gRPC server failed") });
-        Ok(Self { engine, http, grpc, servers, stop })
+        let stopped = stop.clone().cancelled_owned();
+        let served = tollgate_adapters::postgres::serve(engine.clone(), postgres_listener, clients, stopped);
+        servers.spawn(async move { served.await.context("the PostgreSQL server failed") });
+        Ok(Self { engine, http, grpc, postgres, servers, stop })
     }
 
     /// Serves until `stop`, then ends in order: no new connections, streams ended by the engine, open requests answered.
@@ -87,7 +95,7 @@ impl Serving {
     }
 
     fn write_ready_file(&self, file: &Path) -> anyhow::Result<()> {
-        let ready = serde_json::json!({ "http": self.http, "grpc": self.grpc });
+        let ready = serde_json::json!({ "http": self.http, "grpc": self.grpc, "postgres": self.postgres });
         write_whole(file, &ready.to_string())
     }
 }

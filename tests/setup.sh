@@ -8,9 +8,25 @@ need cc gcc
 need curl curl
 need nghttp nghttp2-client
 need nginx nginx-light
+need openssl openssl
 need promtool prometheus
+need psql postgresql-client
 need wrk wrk
-[ ${#missing[@]} -eq 0 ] && exit 0
+
+# Python clients live in an environment of their own, which the tests look for in the same place.
+python_clients() {
+    local peers="$HOME/.cache/tollgate/peers"
+    [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
+    "$peers/bin/python" -c "import adbc_driver_flightsql, adbc_driver_postgresql, asyncpg, psycopg, pyarrow, schemathesis, sqlalchemy" \
+        2>/dev/null && return
+    echo "installing Python clients"
+    "$peers/bin/pip" install -q adbc-driver-flightsql adbc-driver-postgresql asyncpg "psycopg[binary]" pyarrow schemathesis sqlalchemy
+}
+
+if [ ${#missing[@]} -eq 0 ]; then
+    python_clients
+    exit 0
+fi
 
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
@@ -23,3 +39,4 @@ echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+python_clients

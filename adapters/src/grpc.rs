@@ -33,7 +33,8 @@ pub async fn serve(
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let decisions = v1::decisions_server::DecisionsServer::new(decisions::Decisions::new(engine.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let authorization = v1::authorization_server::AuthorizationServer::new(authorization::Authorization::new(engine));
+    let authorization =
+        v1::authorization_server::AuthorizationServer::new(authorization::Authorization::new(engine.clone()));
 
     Server::builder()
         .tcp_nodelay(true)
@@ -41,6 +42,7 @@ pub async fn serve(
         .add_service(telemetry)
         .add_service(decisions)
         .add_service(authorization)
+        .add_service(crate::flight::service(engine))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
         .await
 }

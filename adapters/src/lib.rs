@@ -1,10 +1,14 @@
 //! Everything that speaks somebody else's protocol, and the two servers that the engine is reached through.
 //!
 //! - [`grpc`]: `tollgate.v1` for reporters and for whoever cannot evaluate policies itself, port 7401.
+//! - `flight`: Arrow Flight SQL on the same port, for whoever reads or writes Arrow.
 //! - [`http`]: health, metrics, SQL and the snapshot as JSON, port 7400.
+//! - [`postgres`]: PostgreSQL's wire protocol for everybody's tools, port 7432.
 //!
 //! An adapter converts on arrival into the engine's plain types and decides nothing.
 
+mod flight;
 pub mod grpc;
 pub mod http;
+pub mod postgres;
 mod prometheus;

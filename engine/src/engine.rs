@@ -4,7 +4,11 @@ mod status;
 mod tasks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SessionState;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -172,6 +176,37 @@ impl Engine {
     /// What is wrong with the query, in words for the one who wrote it.
     pub async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
         self.inner.queries.query(sql).await
+    }
+
+    /// What queries of users are planned with: the tables, the functions and the memory. Whoever adds names or functions of
+    /// its own does so to a copy.
+    #[must_use]
+    pub fn query_state(&self) -> SessionState {
+        self.inner.queries.users_state()
+    }
+
+    /// Answers a query that the caller plans from a copy of [`Engine::query_state`], as [`Engine::query`] does: on the threads
+    /// for queries, within the limits, and only if it reads. `timeout` can only shorten the limit.
+    ///
+    /// # Errors
+    /// What is wrong with the query, in words for the one who wrote it.
+    pub async fn run<P>(&self, planning: P, timeout: Option<Duration>) -> Result<QueryResult, QueryError>
+    where
+        P: Future<Output = Result<DataFrame, DataFusionError>> + Send + 'static,
+    {
+        self.inner.queries.run(planning, timeout).await
+    }
+
+    /// Does work of planning, such as preparing a statement, on the threads for queries and within their time.
+    ///
+    /// # Errors
+    /// What is wrong with the query, in words for the one who wrote it.
+    pub async fn plan<P, T>(&self, planning: P) -> Result<T, QueryError>
+    where
+        P: Future<Output = Result<T, DataFusionError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.inner.queries.plan(planning).await
     }
 
     /// The engine's own metrics.

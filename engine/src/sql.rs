@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::execution::context::SessionContext;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::{SessionContext, SessionState};
 use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -101,9 +103,39 @@ impl Queries {
         &self.contexts.own
     }
 
+    /// What users' queries are planned with.
+    pub(crate) fn users_state(&self) -> SessionState {
+        self.contexts.users.state()
+    }
+
     /// Plans a query and starts it.
     pub(crate) async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
-        run::start(&self.users_handle, &self.contexts.users, self.limits, &self.metrics, sql).await
+        let planning = run::plan(self.contexts.users.clone(), sql.to_owned());
+        run::start(&self.users_handle, self.limits, &self.metrics, Box::pin(planning)).await
+    }
+
+    /// Starts a query that somebody else plans, if it only reads.
+    pub(crate) async fn run<P>(&self, planning: P, timeout: Option<Duration>) -> Result<QueryResult, QueryError>
+    where
+        P: Future<Output = Result<DataFrame, DataFusionError>> + Send + 'static,
+    {
+        let planning = async move {
+            let frame = planning.await?;
+            run::read_only().verify_plan(frame.logical_plan())?;
+            Ok(frame)
+        };
+        let timeout = timeout.map_or(self.limits.timeout, |timeout| timeout.min(self.limits.timeout));
+        let limits = QueryLimits { timeout, ..self.limits };
+        run::start(&self.users_handle, limits, &self.metrics, Box::pin(planning)).await
+    }
+
+    /// Does work of planning where users' queries run.
+    pub(crate) async fn plan<P, T>(&self, planning: P) -> Result<T, QueryError>
+    where
+        P: Future<Output = Result<T, DataFusionError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        run::plan_only(&self.users_handle, self.limits, Box::pin(async move { Ok(planning.await?) })).await
     }
 }
 

@@ -11,9 +11,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for _ in 0..5 {
         let workspace = Workspace::new(&[]);
         let started = Instant::now();
-        let output = tollgate(&["demo", "--for", "1s", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"])
-            .current_dir(workspace.path(""))
-            .output()?;
+        let output = tollgate(&[
+            "demo",
+            "--for",
+            "1s",
+            "--http",
+            "127.0.0.1:0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--postgres",
+            "127.0.0.1:0",
+        ])
+        .current_dir(workspace.path(""))
+        .output()?;
         whole.push(started.elapsed().saturating_sub(Duration::from_secs(1)));
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().find(|line| line.contains("first requests are in SQL"));

@@ -10,7 +10,17 @@ async fn ends_by_itself_with_a_summary_and_leaves_only_its_directory() {
     let workspace = Workspace::new(&[]);
     let dir = workspace.path("cwd");
     fs::create_dir(&dir).unwrap();
-    let mut command = tollgate(&["demo", "--for", "8s", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    let mut command = tollgate(&[
+        "demo",
+        "--for",
+        "8s",
+        "--http",
+        "127.0.0.1:0",
+        "--grpc",
+        "127.0.0.1:0",
+        "--postgres",
+        "127.0.0.1:0",
+    ]);
     command.current_dir(&dir);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -45,7 +55,8 @@ async fn names_a_port_in_use_in_one_line() {
     let workspace = Workspace::new(&[]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = tollgate(&["demo", "--for", "5s", "--http", &address, "--grpc", "127.0.0.1:0"]);
+    let mut command =
+        tollgate(&["demo", "--for", "5s", "--http", &address, "--grpc", "127.0.0.1:0", "--postgres", "127.0.0.1:0"]);
     command.current_dir(workspace.path(""));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -17,6 +17,7 @@ mod harness;
 mod limits;
 mod peers;
 mod policies;
+mod postgres;
 mod prometheus;
 mod resilience;
 mod storage;

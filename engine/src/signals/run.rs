@@ -43,7 +43,7 @@ impl<E: Into<QueryError>> From<E> for RunError {
 
 /// Runs the query and reads its rows.
 pub(super) async fn run(context: &SessionContext, file: &SignalFile) -> Result<Outcome, RunError> {
-    let state = at_once(context);
+    let state = at_once(context.state());
     let frame = DataFrame::new(state.clone(), file.plan.clone());
     let mut batches = frame.execute_stream().await?;
     let mut outcome = Outcome::new();

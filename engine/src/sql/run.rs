@@ -8,6 +8,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +20,7 @@ use super::{QueryLimits, QueryResult};
 use crate::metrics::Metrics;
 
 /// Longest text of a query.
-const SQL_BYTES_MAX: usize = 1 << 20;
+pub(super) const SQL_BYTES_MAX: usize = 1 << 20;
 /// Batches that wait for a slow reader; the query pauses when they are as many.
 const BATCHES_WAITING: usize = 2;
 
@@ -29,27 +30,23 @@ const GRACE: Duration = Duration::from_millis(250);
 type Head = oneshot::Sender<Result<SchemaRef, QueryError>>;
 type Rows = mpsc::Sender<Result<RecordBatch, QueryError>>;
 
+/// What makes the plan of a query, on the threads for queries.
+pub(super) type Planning = BoxFuture<'static, Result<DataFrame, QueryError>>;
+
 /// Starts a query and returns as soon as it is planned.
 pub(super) async fn start(
     handle: &Handle,
-    context: &SessionContext,
     limits: QueryLimits,
     metrics: &Arc<Metrics>,
-    sql: &str,
+    planning: Planning,
 ) -> Result<QueryResult, QueryError> {
-    if sql.len() > SQL_BYTES_MAX {
-        let message = format!("the query has {} bytes, at most {SQL_BYTES_MAX} are read", sql.len());
-        return Err(QueryError::new(QueryErrorKind::Syntax, message));
-    }
     let (head, planned) = oneshot::channel();
     let (rows, waiting) = mpsc::channel(BATCHES_WAITING);
     let query = Query {
-        context: context.clone(),
         limits,
-        sql: sql.to_owned(),
         outcome: Outcome { metrics: Arc::clone(metrics), start: Instant::now(), outcome: "cancelled" },
     };
-    let task = AbortOnDropHandle::new(handle.spawn(query.run(head, rows)));
+    let task = AbortOnDropHandle::new(handle.spawn(query.run(planning, head, rows)));
     // The query watches its time itself, but an operator that computes for long without a pause keeps it from looking: a
     // nested loop join does. So whoever waits watches too. Such a query keeps its thread until it pauses.
     let deadline = Instant::now() + limits.timeout + GRACE;
@@ -67,19 +64,29 @@ pub(super) async fn start(
     Ok(QueryResult { schema, batches: Box::pin(batches.fuse()) })
 }
 
-struct Query {
-    context: SessionContext,
+/// Does work of planning on the threads for queries, within the time of a query.
+pub(super) async fn plan_only<T: Send + 'static>(
+    handle: &Handle,
     limits: QueryLimits,
-    sql: String,
+    planning: BoxFuture<'static, Result<T, QueryError>>,
+) -> Result<T, QueryError> {
+    let task = AbortOnDropHandle::new(handle.spawn(planning));
+    match timeout_at(Instant::now() + limits.timeout, task).await {
+        Ok(Ok(planned)) => planned,
+        Ok(Err(_)) => Err(QueryError::new(QueryErrorKind::Execution, "the engine is shutting down")),
+        Err(_) => Err(timeout(limits.timeout)),
+    }
+}
+
+struct Query {
+    limits: QueryLimits,
     outcome: Outcome,
 }
 
 impl Query {
-    async fn run(mut self, head: Head, rows: Rows) {
+    async fn run(mut self, planning: Planning, head: Head, rows: Rows) {
         let deadline = Instant::now() + self.limits.timeout;
-        // The moment that the query sees; held until its last row, as are the files that it reads.
-        let context = SessionContext::new_with_state(at_once(&self.context));
-        let planned = timeout_at(deadline, plan(&context, &self.sql)).await;
+        let planned = timeout_at(deadline, planning).await;
         let frame = match planned.map_err(|_| timeout(self.limits.timeout)).and_then(|planned| planned) {
             Ok(frame) => frame,
             Err(error) => {
@@ -92,6 +99,10 @@ impl Query {
         if head.send(Ok(Arc::new(Schema::clone(frame.schema().as_arrow())))).is_err() {
             return;
         }
+        // One moment for all tables of the query. It is held until the last row, as are the files that it reads.
+        let (state, plan) = frame.into_parts();
+        let frame = DataFrame::new(at_once(state), plan);
+        let _moment = frame.task_ctx();
         let streamed = timeout_at(deadline, stream(frame, &rows, self.limits.rows_max)).await;
         match streamed.map_err(|_| timeout(self.limits.timeout)).and_then(|streamed| streamed) {
             Ok(()) => self.outcome.outcome = "ok",
@@ -103,9 +114,18 @@ impl Query {
     }
 }
 
-async fn plan(context: &SessionContext, sql: &str) -> Result<DataFrame, QueryError> {
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    Ok(context.sql_with_options(sql, read_only).await?)
+/// Plans a text.
+pub(super) async fn plan(context: SessionContext, sql: String) -> Result<DataFrame, QueryError> {
+    if sql.len() > SQL_BYTES_MAX {
+        let message = format!("the query has {} bytes, at most {SQL_BYTES_MAX} are read", sql.len());
+        return Err(QueryError::new(QueryErrorKind::Syntax, message));
+    }
+    Ok(context.sql_with_options(&sql, read_only()).await?)
+}
+
+/// What SQL may not do: anything but read.
+pub(super) fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
 async fn stream(frame: DataFrame, rows: &Rows, rows_max: usize) -> Result<(), QueryError> {

@@ -205,10 +205,8 @@ async fn a_full_disk_is_said_and_ends_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_older_than_they_are_kept_are_refused_and_a_shorter_retention_loses_nothing_in_the_log() {
     let late_us = now_us() - 2 * 3_600_000_000;
-    let late = |sequence| v1::Batch {
-        sequence,
-        arrow_ipc: encode(&[Row { time: late_us, ..request("catalog-1") }]).into(),
-    };
+    let late =
+        |sequence| v1::Batch { sequence, arrow_ipc: encode(&[Row { time: late_us, ..request("catalog-1") }]).into() };
     let running = Running::start().await;
     let session = running.engine.report(hello("catalog-1")).unwrap();
     assert!(session.admit(late(1)).await.rejections.is_empty());

@@ -64,6 +64,7 @@ pub(crate) struct Engine {
     process: Child,
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
+    pub(crate) postgres: SocketAddr,
 }
 
 impl Engine {
@@ -75,13 +76,14 @@ impl Engine {
     pub(crate) async fn start_at(workspace: &Workspace, grpc: SocketAddr, settings: &str) -> Self {
         let config = workspace.path("tollgate.yaml");
         let yaml = format!(
-            "data: {}\npolicies: {}\nlisten: {{ http: 127.0.0.1:0, grpc: {grpc} }}\n{settings}",
+            "data: {}\npolicies: {}\nlisten: {{ http: 127.0.0.1:0, grpc: {grpc}, postgres: 127.0.0.1:0 }}\n{settings}",
             workspace.path("data").display(),
             workspace.policies().display()
         );
         fs::write(&config, yaml).unwrap();
         let (process, ready) = start(workspace, "serve", &config, "engine").await;
-        Self { process, http: address(&ready, "http"), grpc: address(&ready, "grpc") }
+        let address = |key| address(&ready, key);
+        Self { process, http: address("http"), grpc: address("grpc"), postgres: address("postgres") }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::catalog::Session;
 use datafusion::execution::SessionState;
-use datafusion::execution::context::SessionContext;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use tollgate_store::View;
@@ -44,8 +43,7 @@ pub(in crate::sql) fn with_views(config: SessionConfig, views: Arc<dyn Views>) -
 ///
 /// Whoever runs the query holds the state until the last row is read, because files that it reads are kept for as long as
 /// somebody holds a view that has them.
-pub(crate) fn at_once(context: &SessionContext) -> SessionState {
-    let mut state = context.state();
+pub(crate) fn at_once(mut state: SessionState) -> SessionState {
     if let Some(source) = state.config().get_extension::<Source>() {
         let moment = Arc::new(Moment(source.0.view()));
         state.config_mut().set_extension(moment);
