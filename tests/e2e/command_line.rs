@@ -66,7 +66,7 @@ async fn policy_check_finds_every_problem_and_its_place() {
     let good = Workspace::new(&[("access/all.cedar", PERMIT)]);
     let (code, out, _) = run(&["policy", "check", &good.policies().display().to_string()]).await;
     assert_eq!(code, Some(0));
-    assert!(out.contains("1 policies"), "{out}");
+    assert!(out.contains("1 policy,"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,9 @@ impl Mesh {
 
     /// The one value of an instant query.
     async fn value(&self, query: &str) -> f64 {
-        let data = self.ask("/api/v1/query", &[("query", query)]).await;
+        // A second is over before its sample is there.
+        let soon = (now_s() + 2).to_string();
+        let data = self.ask("/api/v1/query", &[("query", query), ("time", &soon)]).await;
         let result = data["result"].as_array().unwrap();
         assert_eq!(result.len(), 1, "{query}: {data}");
         result[0]["value"][1].as_str().unwrap().parse().unwrap()
@@ -117,7 +119,7 @@ async fn promql_counts_what_sql_counts() {
     assert_eq!(series[0]["source"], "shop/intruder", "{series}");
     let build = get(mesh.engine.http, "/api/v1/status/buildinfo").await.json();
     assert_eq!(build["status"], "success");
-    let now = chrono_seconds();
+    let now = now_s();
     let exemplars = mesh
         .ask(
             "/api/v1/query_exemplars",
@@ -134,7 +136,7 @@ async fn promql_counts_what_sql_counts() {
     assert_eq!((wrong.status, wrong.json()["errorType"].as_str()), (400, Some("bad_data")));
 }
 
-fn chrono_seconds() -> u64 {
+fn now_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -203,11 +205,13 @@ fn istio() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_every_dashboard_is_answered() {
     let mesh = Mesh::with_traffic().await;
-    for query in istio() {
-        mesh.ask("/api/v1/query", &[("query", &query)]).await;
+    // Grafana itself asks the first kind in another way, and takes the second one's wrapping off.
+    for query in istio().iter().filter(|query| !query.starts_with("label_values(")) {
+        let query = query.strip_prefix("query_result(").and_then(|query| query.strip_suffix(')')).unwrap_or(query);
+        mesh.ask("/api/v1/query", &[("query", query)]).await;
     }
 
-    let now_ms = chrono_seconds() as i64 * 1_000;
+    let now_ms = now_s() as i64 * 1_000;
     let span = Span { from_ms: now_ms - 900_000, to_ms: now_ms + 5_000, interval_ms: 15_000 };
     let variables = [
         ("resolution", "1s"),
@@ -222,20 +226,53 @@ async fn every_query_of_every_dashboard_is_answered() {
         ("trace", ""),
         ("traces", "http://127.0.0.1:16686/trace/"),
     ];
-    let mut empty = Vec::new();
+    let page = get(mesh.engine.http, "/metrics").await.text();
+    let (mut empty, mut unknown) = (Vec::new(), Vec::new());
     for target in targets() {
         let sent = target.sent(&variables, span).unwrap();
+        let place = format!("{:?}", target.place);
         let rows = match target.language {
             Language::Sql => sql(&mesh, &target, &sent).await,
-            Language::PromQl | Language::EngineMetrics => promql(&mesh, &sent, span).await,
+            Language::PromQl => promql(&mesh, &sent, span).await,
+            Language::EngineMetrics => {
+                // Rates of an engine that has just started are empty, but what they are taken of must be there.
+                promql(&mesh, &sent, span).await;
+                let names =
+                    sent.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| word.starts_with("tollgate_"));
+                let names = names.map(|name| name.trim_end_matches("_total").trim_end_matches("_bucket"));
+                let missing = |name: &&str| !page.contains(&format!("# TYPE {name} ")) && !UNUSED.contains(name);
+                unknown.extend(names.filter(missing).map(str::to_owned));
+                continue;
+            }
         };
-        if rows == 0 {
-            empty.push(format!("{:?}", target.place));
+        if rows == 0 && !IDLE.iter().any(|idle| place.contains(idle)) {
+            empty.push(place);
         }
     }
-    // Nothing was lost, shed, refused by a proxy or in shadow mode, and there are no outbound proxies: those panels have no rows.
-    assert!(empty.len() <= targets().len() / 4, "{} of {} are empty: {empty:#?}", empty.len(), targets().len());
+    assert!(empty.is_empty(), "without rows: {empty:#?}");
+    assert!(unknown.is_empty(), "no metric of the engine: {unknown:?}");
 }
+
+/// Metrics of the engine that have no series before something happens.
+const UNUSED: [&str; 4] =
+    ["tollgate_rows_lost", "tollgate_batches_rejected", "tollgate_checks", "tollgate_signal_runs"];
+
+/// What has no rows where nothing waits, nothing is lost, no policy is in shadow mode or was changed, one proxy has the whole of every
+/// limit, and no signals are there.
+const IDLE: [&str; 12] = [
+    "Annotation",
+    "Alert",
+    "Buckets",
+    "Called services",
+    "From change to enforcement",
+    "Leases",
+    "Lost rows by reason",
+    "Refused and failed requests",
+    "Signals",
+    "Time in the queue",
+    "Would be refused",
+    "traces",
+];
 
 async fn sql(mesh: &Mesh, target: &Target, query: &str) -> usize {
     let rows = mesh.engine.try_sql(query).await.unwrap_or_else(|error| panic!("{:?}: {error}\n{query}", target.place));

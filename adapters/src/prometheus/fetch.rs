@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use futures::TryStreamExt as _;
 use tollgate_engine::{Engine, QueryError};
@@ -117,7 +118,8 @@ impl<'a> Reading<'a> {
         for row in &grown {
             for (labels, by) in self.values(row) {
                 let increments = all.entry(labels).or_insert_with(|| self.empty());
-                add(&mut increments.intervals, row.time_ms, self.resolution.interval_ms, by);
+                let end_ms = (row.time_ms + self.resolution.interval_ms).min(self.now_ms.max(row.time_ms + 1));
+                add(&mut increments.intervals, row.time_ms..end_ms, by);
             }
         }
         if self.selection.totals {
@@ -226,10 +228,10 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Adds to the interval that starts then: the last one, or a new one after it.
-fn add(intervals: &mut Vec<Increment>, start_ms: i64, interval_ms: i64, by: f64) {
+/// Adds to the interval that starts then: the last one, or a new one after it. One that is not over yet ends now.
+fn add(intervals: &mut Vec<Increment>, span_ms: Range<i64>, by: f64) {
     match intervals.last_mut() {
-        Some(last) if last.start_ms == start_ms => last.by += by,
-        _ => intervals.push(Increment { start_ms, end_ms: start_ms + interval_ms, by }),
+        Some(last) if last.start_ms == span_ms.start => last.by += by,
+        _ => intervals.push(Increment { start_ms: span_ms.start, end_ms: span_ms.end, by }),
     }
 }

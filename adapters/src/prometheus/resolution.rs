@@ -18,12 +18,14 @@ const SECONDS_SPAN_MS: i64 = 30 * 60 * 1_000;
 /// Minutes for this much.
 const MINUTES_SPAN_MS: i64 = 48 * 3_600 * 1_000;
 
+const WINDOW_INTERVALS: i64 = 10;
+
 impl Resolution {
-    /// For one selection, asked at `now_ms`. A window or a step must hold at least one interval.
+    /// For one selection, asked at `now_ms`. A window holds at least ten intervals, a step one.
     pub(super) fn of(selection: &Selection, now_ms: i64) -> Self {
         let finest = match (selection.range_ms, selection.step_ms) {
-            (Some(range), step) if step > 0 => range.min(step),
-            (Some(range), _) => range / 2,
+            (Some(range), step) if step > 0 => (range / WINDOW_INTERVALS).min(step),
+            (Some(range), _) => range / WINDOW_INTERVALS,
             (None, step) if step > 0 => step,
             (None, _) => SECONDS.interval_ms,
         };
@@ -62,12 +64,14 @@ mod tests {
             assert_eq!(Resolution::of(&selection, 10_000_000_000), expected, "{span_ms} {range_ms:?} {step_ms}");
         };
         check(300_000, Some(60_000), 15_000, SECONDS);
-        check(300_000, Some(300_000), 0, MINUTES);
+        check(300_000, Some(300_000), 0, SECONDS);
+        check(600_000, Some(600_000), 0, MINUTES);
         check(60_000, Some(60_000), 0, SECONDS);
         check(3_600_000, Some(60_000), 15_000, MINUTES);
         check(86_400_000, Some(300_000), 60_000, MINUTES);
         check(7 * 86_400_000, Some(300_000), 60_000, HOURS);
         check(7 * 86_400_000, Some(3_600_000), 3_600_000, HOURS);
+        check(3_600_000, Some(3_600_000), 3_600_000, MINUTES);
         check(0, None, 0, SECONDS);
     }
 }

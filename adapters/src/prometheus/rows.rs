@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use tollgate_engine::QueryError;
@@ -24,7 +24,10 @@ pub(super) fn read(batches: Vec<RecordBatch>, names: usize, has_time: bool) -> R
     let mut all = Vec::new();
     for batch in batches {
         let skipped = usize::from(has_time);
-        let times = if has_time { batch.column(0).as_primitive_opt::<TimestampMicrosecondType>() } else { None };
+        // Functions on time may give another unit.
+        let microseconds = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let times = has_time.then(|| cast(batch.column(0), &microseconds)).transpose()?;
+        let times = times.as_ref().map(|times| times.as_primitive::<TimestampMicrosecondType>());
         let texts = texts(&batch, skipped, names)?;
         let value = integers(&batch, skipped + names)?;
         let counts = batch.column_by_name("counts").map(|column| lists(column)).transpose()?;

@@ -16,15 +16,20 @@ pub(super) fn board() -> Board {
                     lines("Refused batches", "ops", "Batches that were refused whole, by reason: a proxy or adapter speaks wrongly.", "sum by (code) (rate(tollgate_batches_rejected_total[$__rate_interval]))", "{{code}}"),
                     lines("Batches", "ops", "Batches admitted, and those that had been taken in before, after a reconnect.", "sum(rate(tollgate_batches_admitted_total[$__rate_interval]))", "new")
                         .engine("sum(rate(tollgate_batches_duplicate_total[$__rate_interval]))", "seen before"),
-                    lines("Lost and dropped rows", "rowsps", "Rows that proxies had to drop, and rows that left the engine's memory, by reason.", "sum by (reason) (rate(tollgate_rows_lost_total[$__rate_interval]))", "lost: {{reason}}")
-                        .engine("sum by (reason) (rate(tollgate_rows_dropped_total[$__rate_interval]))", "dropped: {{reason}}"),
+                    lines("Lost rows", "rowsps", "Rows that proxies had to drop, by reason.", "sum by (reason) (rate(tollgate_rows_lost_total[$__rate_interval]))", "{{reason}}"),
                 ],
             ),
             (
-                "Memory",
+                "Storage",
                 vec![
-                    lines("Rows in memory", "short", "Rows that queries find without reading files.", "sum(tollgate_hot_rows)", "rows"),
-                    lines("Bytes in memory", "bytes", "What these rows take.", "sum(tollgate_hot_bytes)", "bytes"),
+                    lines("State of the storage", "short", "1 for the state that it is in: ok, full or failing. When it is not ok, acknowledgements wait.", "max by (state) (tollgate_storage_state)", "{{state}}"),
+                    lines("Bytes in memory", "bytes", "Rows that are not sealed, and sealed ones that are kept to spare reading files.", "sum(tollgate_storage_hot_bytes)", "not sealed")
+                        .engine("sum(tollgate_storage_resident_bytes)", "sealed"),
+                    lines("Bytes on disk", "bytes", "The log, and sealed files by table.", "sum(tollgate_storage_log_bytes)", "log")
+                        .engine("sum by (table) (tollgate_storage_file_bytes)", "{{table}}"),
+                    lines("Time of syncs", "s", "How long it takes until a group of batches is on disk, and so acknowledged: 99th percentile.", "histogram_quantile(0.99, sum by (le) (rate(tollgate_storage_log_sync_seconds_bucket[$__rate_interval])))", "p99"),
+                    lines("Age of what is not sealed", "s", "Age of the oldest row that is in the log and not yet in a file.", "max(tollgate_storage_seal_lag_seconds)", "age"),
+                    lines("Compaction debt", "bytes", "Files that are still to be rewritten, by table.", "sum by (table) (tollgate_storage_compaction_debt_bytes)", "{{table}}"),
                 ],
             ),
             (

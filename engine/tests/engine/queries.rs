@@ -59,11 +59,11 @@ async fn errors_name_the_place_and_what_to_do() {
     running.engine.shutdown().await;
 }
 
-/// The rows that the `.slt` files are about: ten requests, ten seconds apart, the newest now.
+/// The rows that the `.slt` files are about: ten requests, five seconds apart, the newest now.
 fn fixed_rows<'a>(policies: &'a [std::sync::Arc<str>]) -> Vec<Row<'a>> {
     let now = now_us();
     let row =
-        |index: i64| Row { time: now - index * 10_000_000, duration_us: (index + 1) * 1_000, ..request("catalog-1") };
+        |index: i64| Row { time: now - index * 5_000_000, duration_us: (index + 1) * 1_000, ..request("catalog-1") };
     (0..10)
         .map(|index| match index {
             7 => Row { decision: "deny", reason: "no_permit", status: Some(403), source: "", ..row(index) },
