@@ -1,6 +1,6 @@
 //! Prometheus' HTTP API.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
@@ -118,11 +118,11 @@ pub(super) async fn exemplars(State(served): State<Served>, query: RawQuery, bod
 /// Reads what the query needs, then evaluates it away from the threads that serve.
 async fn evaluate(served: &Served, query: Query, at: Moments, options: Options) -> Result<Answer, Error> {
     let now_ms = now_ms();
-    let mut read = HashMap::new();
+    let mut read = Vec::new();
     for selection in query.selections(at, &options)? {
         let mut series = fetch::series(&served.engine, &selection, now_ms).await.map_err(|error| failed(&error))?;
         series.extend(served.history.select(&selection));
-        read.insert(selection, series);
+        read.push((selection, series));
     }
     let source = Read(read);
     let evaluated = tokio::task::spawn_blocking(move || match at {
@@ -133,11 +133,12 @@ async fn evaluate(served: &Served, query: Query, at: Moments, options: Options) 
 }
 
 /// What was read beforehand.
-struct Read(HashMap<Selection, Vec<Series>>);
+struct Read(Vec<(Selection, Vec<Series>)>);
 
 impl Source for Read {
     fn select(&self, selection: &Selection) -> Result<Vec<Series>, SourceError> {
-        Ok(self.0.get(selection).cloned().unwrap_or_default())
+        let read = self.0.iter().find(|(known, _)| known == selection);
+        Ok(read.map(|(_, series)| series.clone()).unwrap_or_default())
     }
 }
 

@@ -46,7 +46,7 @@ fn traffic(minutes_kept: Option<Duration>) -> String {
     if let Some(kept) = minutes_kept {
         let kept_s = kept.saturating_sub(Duration::from_secs(60 * 60)).as_secs();
         let minutes = format!("date_trunc('hour', now() - INTERVAL '{kept_s} seconds')");
-        let _ = write!(query, " AND time >= {minutes}\n");
+        let _ = writeln!(query, " AND time >= {minutes}");
         query.push_str("UNION ALL\n");
         let _ = write!(query, "SELECT *, 3600 AS interval_s FROM traffic_1h WHERE time < {minutes}");
     }

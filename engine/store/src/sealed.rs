@@ -116,7 +116,11 @@ impl Sealed {
 
     /// Waits for a rewriting that is under way.
     pub(crate) async fn settle(&self) -> Result<(), StoreError> {
-        self.blocking(|state| Ok(drop(state.rewriting.lock()))).await
+        self.blocking(|state| {
+            drop(state.rewriting.lock());
+            Ok(())
+        })
+        .await
     }
 
     /// Runs work that blocks on a thread that may.

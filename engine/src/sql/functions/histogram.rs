@@ -204,7 +204,7 @@ impl GroupsAccumulator for Sums {
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let taken = self.take(emit_to)?;
         let columns = HistogramColumns::try_new(&taken.offsets, &taken.counts, &taken.zeros).map_err(external)?;
-        if columns.len() == 0 {
+        if columns.is_empty() {
             return Ok(new_empty_array(&self.value_of(None).data_type()));
         }
         let value = |row| columns.get(row).map(|histogram| self.value_of(histogram)).map_err(external);
