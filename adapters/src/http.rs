@@ -8,7 +8,7 @@
 //! | `POST /v1/sql` | the body is SQL, `Accept` chooses JSON, CSV or an Arrow stream |
 //! | `GET /v1/snapshot` | what reporters enforce now |
 //!
-//! The routes of [`crate::prometheus`] are beside them.
+//! The routes of Prometheus (`adapters/src/prometheus`) are beside them.
 
 mod health;
 mod problem;
