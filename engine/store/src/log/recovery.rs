@@ -109,14 +109,10 @@ impl Recovering<'_> {
         let reader = match read_segment(&bytes) {
             Ok((header, reader)) if header.first == first && header.engine == self.files.engine => reader,
             Err(_) if following.is_none() && header.is_torn(&bytes) => return self.remove_torn(first, bytes.len()),
-            Ok(_) => return self.unreadable(first, &name, "is another segment than its name says"),
-            Err(error) => return self.unreadable(first, &name, &error.to_string()),
+            Ok(_) => return self.unreadable(first, following, &name, "is another segment than its name says"),
+            Err(error) => return self.unreadable(first, following, &name, &error.to_string()),
         };
-        if self.next < first {
-            let last = Position(first.0 - 1);
-            self.missing(&name, last);
-            self.next = first;
-        }
+        self.pass_over(&name, first);
         let damaged = self.found.damaged.len();
         let mut good_bytes = segment::HEADER_BYTES;
         for step in reader {
@@ -130,11 +126,7 @@ impl Recovering<'_> {
             }
         }
         match following {
-            Some(following) if self.next < following => {
-                self.missing(&name, Position(following.0 - 1));
-                self.next = following;
-            }
-            Some(_) => {}
+            Some(following) => self.pass_over(&name, following),
             None => self.settle_tail(first, good_bytes, bytes.len())?,
         }
         let is_damaged = damaged < self.found.damaged.len();
@@ -205,11 +197,29 @@ impl Recovering<'_> {
         }
     }
 
-    /// Sets a segment aside whose records cannot be told. Its positions are not given out again.
-    fn unreadable(&mut self, first: Position, name: &str, reason: &str) -> Result<(), StoreError> {
+    /// Sets a segment aside whose records cannot be told. Its positions are not given out again: where no segment follows
+    /// that says where they end, as many are passed over as a segment may have.
+    fn unreadable(
+        &mut self,
+        first: Position,
+        following: Option<Position>,
+        name: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         self.set_aside(name, reason)?;
-        self.next = self.next.max(Position(first.0 + SEGMENT_RECORDS_MAX));
+        match following {
+            Some(following) => self.pass_over(name, following),
+            None => self.next = self.next.max(Position(first.0 + SEGMENT_RECORDS_MAX)),
+        }
         Ok(())
+    }
+
+    /// Goes on at a position; what was expected before it cannot be read.
+    fn pass_over(&mut self, name: &str, to: Position) {
+        if self.next < to {
+            self.missing(name, Position(to.0 - 1));
+            self.next = to;
+        }
     }
 
     fn set_aside(&mut self, name: &str, reason: &str) -> Result<(), StoreError> {

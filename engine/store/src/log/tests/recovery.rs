@@ -102,6 +102,34 @@ fn a_missing_segment_is_reported() {
     assert!(open_local(dir.path(), 4).found.damaged.is_empty(), "what is sealed is not missed");
 }
 
+/// The second of three segments cannot be read: the third is served, and stays as it is.
+fn check_unreadable_between(change: impl FnOnce(&mut Vec<u8>), reason: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    for first in [1, 3, 5] {
+        write(dir.path(), first..=first + 1, 10);
+    }
+    let files = segments(dir.path());
+    let last = std::fs::read(&files[2]).unwrap();
+    damage(&files[1], change);
+    let opened = open_local(dir.path(), 0);
+    assert_eq!(opened.records, [(1, 1), (2, 2), (5, 5), (6, 6)], "{reason}");
+    let name = files[1].file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(opened.found.damaged, [DamagedSegment { name, missing: (Position(3), Position(4)) }]);
+    assert_eq!(opened.found.aside.iter().map(|aside| aside.reason.as_str()).collect::<Vec<_>>(), [reason]);
+    assert_eq!((opened.found.torn_bytes, std::fs::read(&files[2]).unwrap()), (0, last), "nothing is cut off");
+    assert_eq!(opened.log.push(record(7, "x"), ()).unwrap(), Position(7), "no position is passed over");
+    drop(opened);
+    assert!(open_local(dir.path(), 4).found.damaged.is_empty(), "what is sealed is not missed");
+}
+
+#[test]
+fn an_unreadable_segment_does_not_hide_the_ones_after_it() {
+    check_unreadable_between(|bytes| bytes[40] ^= 1, "has a damaged header");
+    check_unreadable_between(|bytes| bytes[8] = 2, "has version 2, and this engine reads versions up to 1");
+    check_unreadable_between(|bytes| bytes.truncate(20), "has no complete header");
+    check_unreadable_between(Vec::clear, "has no complete header");
+}
+
 /// Appends, failures, crashes and restarts in any order: what was durable is there after each.
 fn survives(seed: u64, steps: &[(u64, u8, u8)]) {
     let dir = tempfile::tempdir().unwrap();
