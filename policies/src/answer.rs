@@ -8,7 +8,7 @@ use crate::compile::PolicyKind;
 use crate::ids::PolicyIds;
 use crate::index::Indices;
 use crate::loaded::Loaded;
-use crate::rule::{Outcome, Rule};
+use crate::rule::{Outcome, Rule, Sight};
 
 /// Policies that match a request, each list in the order in which they are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,9 @@ pub(crate) struct Answer {
     /// Why access is refused, and by which policies.
     pub(crate) refusal: Option<(Reason, PolicyIds)>,
     /// The same as the caller's own side can tell.
-    pub(crate) early: Option<(Reason, PolicyIds)>,
+    early: Option<(Reason, PolicyIds)>,
+    /// The same without what follows from signals.
+    early_without_signals: Option<(Reason, PolicyIds)>,
     pub(crate) permits: PolicyIds,
     pub(crate) shadow: PolicyIds,
     pub(crate) failed: PolicyIds,
@@ -88,28 +90,40 @@ impl Matches {
 }
 
 impl Answer {
-    /// `may_be_permitted`: there is a `permit` of which the caller's own side cannot say whether it matches. `amount` is
-    /// what `@cost` of a policy reads of an entity.
+    /// `may_be_permitted`: there is a `permit` of which the caller's own side cannot say whether it matches, from what it
+    /// has to go by. `amount` is what `@cost` of a policy reads of an entity.
     pub(crate) fn new(
         matches: Matches,
         loaded: &Loaded,
-        may_be_permitted: bool,
+        may_be_permitted: impl Fn(Sight) -> bool,
         amount: impl Fn(&Rule) -> Option<i64>,
     ) -> Self {
         let ids =
             |indices: &Indices| PolicyIds::shared(indices.iter().map(|index| Arc::clone(&loaded.rule(*index).id)));
         let refusal = matches.refusal(|_| true).map(|(reason, indices)| (reason, ids(&indices)));
-        let early = matches.refusal(|index| loaded.rule(*index).is_known_to_caller());
-        let early = early.filter(|(reason, _)| *reason != Reason::NoPermit || !may_be_permitted);
+        let early = |sight| {
+            let early = matches.refusal(|index| loaded.rule(*index).is_known_to_caller(sight));
+            let early = early.filter(|(reason, _)| *reason != Reason::NoPermit || !may_be_permitted(sight));
+            early.map(|(reason, indices)| (reason, ids(&indices)))
+        };
         let applied = |rule: &u32| Applied { rule: *rule, amount: amount(loaded.rule(*rule)) };
         Self {
             refusal,
-            early: early.map(|(reason, indices)| (reason, ids(&indices))),
+            early: early(Sight::Live),
+            early_without_signals: early(Sight::WithoutSignals),
             permits: ids(&matches.permits),
             shadow: ids(&matches.shadow),
             failed: ids(&matches.failed),
             shaping: matches.shaping.iter().map(applied).collect(),
             matches,
+        }
+    }
+
+    /// Why access is refused, as far as the caller's own side can tell, and by which policies.
+    pub(crate) fn early(&self, sight: Sight) -> Option<&(Reason, PolicyIds)> {
+        match sight {
+            Sight::Live => self.early.as_ref(),
+            Sight::WithoutSignals => self.early_without_signals.as_ref(),
         }
     }
 }

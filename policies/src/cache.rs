@@ -87,7 +87,7 @@ mod tests {
     use crate::loaded::Loaded;
 
     fn answer() -> Arc<Answer> {
-        Arc::new(Answer::new(Matches::default(), &Loaded::default(), false, |_| None))
+        Arc::new(Answer::new(Matches::default(), &Loaded::default(), |_| false, |_| None))
     }
 
     fn spread(number: u64) -> u64 {

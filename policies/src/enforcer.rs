@@ -24,12 +24,16 @@ use crate::ids::PolicyIds;
 use crate::lane::Asked;
 use crate::loaded::Loaded;
 use crate::model::NO_PERMIT;
+use crate::rule::Sight;
 use crate::slice::Standpoint;
 use crate::spend::{Purse, Shaped, Spend};
 use crate::tally::{self, CacheReport, Tally};
 
 /// How long leases live until a first one says.
 const LEASE_TTL_MS_DEFAULT: u64 = 10_000;
+/// How long after the engine's last sign of life its signals count as those of now. They are computed once a second, and
+/// a sign of life comes as often where nothing has changed.
+const SIGNALS_LIVE_MS: u64 = 3_000;
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -112,19 +116,27 @@ impl Enforcer {
         self.judge(facts, Spend::Look)
     }
 
-    /// At the caller's side: the refusal that the called side is sure to give. Takes no token.
+    /// At the caller's side: the refusal that the called side would give if it has the same snapshot. Takes no token.
     ///
-    /// Sure is what follows from attributes that both sides read alike. An address, a verified user or the time may look
-    /// different to the called side, so a policy that reads one of them is left to it.
+    /// It follows from attributes that both sides read alike. An address, a verified user or the time may look different to
+    /// the called side, so a policy that reads one of them is left to it.
+    ///
+    /// While the engine is silent the called side may have newer policies and signals, or none. So a policy that reads
+    /// signals is left to it after 3 seconds of silence, and every request once leases have ended, as with `@offline`.
     #[must_use]
     pub fn refuses_early(&self, facts: &Facts<'_>) -> Option<Verdict> {
+        let now_ns = self.clock.monotonic_ns();
+        if self.is_offline(now_ns) {
+            return None;
+        }
+        let sight = if self.silent_ms(now_ns) > SIGNALS_LIVE_MS { Sight::WithoutSignals } else { Sight::Live };
         let state = self.state.load();
         let loaded = state.loaded.as_ref().filter(|loaded| !loaded.is_observed(facts.destination))?;
         if self.standpoint.as_ref().is_some_and(|at| !at.refuses_early(facts.source, facts.destination)) {
             return None;
         }
         let answer = self.answer(&state, loaded, facts);
-        let (reason, policies) = answer.early.as_ref()?;
+        let (reason, policies) = answer.early(sight)?;
         Some(Verdict {
             decision: Decision::Deny,
             reason: *reason,
@@ -236,8 +248,12 @@ impl Enforcer {
     }
 
     fn is_offline(&self, now_ns: u64) -> bool {
-        let silent_ms = (now_ns / 1_000_000).saturating_sub(self.heard_ms.load(Ordering::Acquire));
-        silent_ms > self.lease_ttl_ms.load(Ordering::Acquire)
+        self.silent_ms(now_ns) > self.lease_ttl_ms.load(Ordering::Acquire)
+    }
+
+    /// Since the engine's last sign of life.
+    fn silent_ms(&self, now_ns: u64) -> u64 {
+        (now_ns / 1_000_000).saturating_sub(self.heard_ms.load(Ordering::Acquire))
     }
 
     fn empty(&self, snapshot: u64) -> Verdict {

@@ -16,7 +16,7 @@ use crate::loaded::Loaded;
 use crate::model::METHODS;
 use crate::needs::Needs;
 use crate::reads::Whose;
-use crate::rule::{Outcome, Rule};
+use crate::rule::{Outcome, Rule, Sight};
 use crate::shaping::{Cost, CostAttribute};
 use crate::text;
 use crate::world::{self, Place, Signals, World};
@@ -43,8 +43,8 @@ pub(crate) struct Lane {
     lasting: Conditions,
     /// Policies that read the time: they are asked each time.
     timed: Conditions,
-    /// Whether there is a `permit` of which a caller's own proxy cannot say whether it matches.
-    may_be_permitted: bool,
+    /// Policies with conditions that may permit.
+    conditional_permits: Indices,
     /// Without an end user's entity. Made when first needed.
     entities: Option<Arc<Entities>>,
     /// Signals of caller and called service when they were last looked at.
@@ -67,7 +67,7 @@ impl Lane {
         let Asked { loaded, world, facts, .. } = asked;
         let (principal, resource) = (world.principal(facts.source), world.service(facts.destination));
         let (mut certain, mut lasting, mut timed) = <(Matches, Conditions, Conditions)>::default();
-        let mut may_be_permitted = false;
+        let mut conditional_permits = Indices::new();
         for index in loaded.find(&principal, action, &resource) {
             let rule = loaded.rule(index);
             if !rule.is_conditional() {
@@ -76,13 +76,14 @@ impl Lane {
             }
             let conditions = if rule.needs.has_time() { &mut timed } else { &mut lasting };
             conditions.add(index, rule);
-            let is_permit = rule.shaping.is_none() && !rule.is_forbid && !rule.shadow;
-            may_be_permitted |= is_permit && !rule.is_known_to_caller();
+            if rule.shaping.is_none() && !rule.is_forbid && !rule.shadow {
+                conditional_permits.push(index);
+            }
         }
         let seen = [&principal, &resource].map(|place| world.signals(&place.uid).cloned());
         let action = world::action(METHODS[action].0);
         let (entities, answers) = (None, Vec::new());
-        Self { principal, action, resource, certain, lasting, timed, may_be_permitted, entities, seen, answers }
+        Self { principal, action, resource, certain, lasting, timed, conditional_permits, entities, seen, answers }
     }
 
     /// What the answer for equal attributes depends on.
@@ -188,7 +189,9 @@ impl Lane {
             return Arc::clone(known);
         }
         let amount = |rule: &Rule| self.amount(asked.world, rule);
-        let answer = Arc::new(Answer::new(matches, asked.loaded, self.may_be_permitted, amount));
+        let is_known = |index: &u32, sight| asked.loaded.rule(*index).is_known_to_caller(sight);
+        let may_be_permitted = |sight: Sight| self.conditional_permits.iter().any(|index| !is_known(index, sight));
+        let answer = Arc::new(Answer::new(matches, asked.loaded, may_be_permitted, amount));
         if self.answers.len() < ANSWERS_MAX {
             self.answers.push(Arc::clone(&answer));
         }

@@ -54,6 +54,15 @@ pub(crate) enum Constraint {
     IsIn(EntityTypeName, EntityUid),
 }
 
+/// What a caller's own proxy has to go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Policies and signals as the called side has them.
+    Live,
+    /// Policies, while signals may have changed since they were last pushed.
+    WithoutSignals,
+}
+
 /// What a policy says of a request whose scope it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -124,8 +133,11 @@ impl Rule {
     }
 
     /// Whether a caller's own proxy reads the same as the called side's.
-    pub(crate) fn is_known_to_caller(&self) -> bool {
-        !self.needs.whole_context && self.needs.context().all(|(name, ..)| KNOWN_TO_CALLER.contains(name))
+    pub(crate) fn is_known_to_caller(&self, sight: Sight) -> bool {
+        let has_signals = sight == Sight::Live || self.needs.signals.is_empty();
+        has_signals
+            && !self.needs.whole_context
+            && self.needs.context().all(|(name, ..)| KNOWN_TO_CALLER.contains(name))
     }
 
     pub(crate) fn count_failure(&self) {

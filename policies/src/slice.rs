@@ -3,7 +3,7 @@
 //! INVARIANT: for a request that it is asked about, no policy is left out that could change the answer.
 
 use crate::compile::PolicyKind;
-use crate::rule::{Constraint, Rule};
+use crate::rule::{Constraint, Rule, Sight};
 use crate::world::{Place, World};
 
 /// The requests that an enforcer is asked about.
@@ -50,7 +50,8 @@ impl Slice {
         let may_match =
             |constraint: &Constraint, places: &[Place]| places.iter().any(|place| constraint.matches(place));
         // An early refusal follows from there being no permit, and from those that refuse for certain.
-        let serves_early = || rule.kind == PolicyKind::Access && (!rule.is_forbid || rule.is_known_to_caller());
+        let serves_early =
+            || rule.kind == PolicyKind::Access && (!rule.is_forbid || rule.is_known_to_caller(Sight::Live));
         let may_be_called = || may_match(&rule.principal, &self.calling) && may_match(&rule.resource, &self.calls);
         may_match(&rule.resource, &self.called) || (serves_early() && may_be_called())
     }

@@ -2,7 +2,7 @@ use tollgate_api::v1;
 use tollgate_attributes::{Decision, Reason};
 use tollgate_policies::{Clock, Enforcer, Facts, Mode, compile};
 
-use crate::support::{ALL, compiled, enforcer, get, said, signal, signals, sources, whole};
+use crate::support::{ALL, compiled, enforcer, get, pass, said, signal, signals, sources, whole};
 
 #[test]
 fn denies_all_before_the_first_snapshot() {
@@ -170,6 +170,32 @@ fn refuses_early_only_what_is_sure() {
         None,
     );
     check(&forbid("!(context has source_address)"), None);
+}
+
+#[test]
+fn refuses_early_only_on_what_the_engine_said_lately() {
+    let early = |access: &str, silent_ms| {
+        let enforcer = enforcer(access, "");
+        pass(&enforcer, 50_000);
+        enforcer.heard();
+        pass(&enforcer, silent_ms);
+        enforcer.refuses_early(&get("shop/search")).map(|verdict| verdict.reason)
+    };
+    let forbid = |condition: &str| format!("{ALL} forbid (principal, action, resource) when {{ {condition} }};");
+    let permit = |condition: &str| format!("permit (principal, action, resource) when {{ {condition} }};");
+    let (slow, path) = ("!(resource.signals has p99_ms)", "context.path == \"/\"");
+    let busy = "principal.signals has p99_ms && principal.signals.p99_ms > 5";
+    for (access, reason, lasts_ms) in [
+        (forbid(path), Reason::Forbidden, 10_000),
+        (permit("context.path == \"/x\""), Reason::NoPermit, 10_000),
+        (forbid(slow), Reason::Forbidden, 3_000),
+        (permit(busy), Reason::NoPermit, 3_000),
+    ] {
+        assert_eq!(early(&access, lasts_ms), Some(reason), "{access}");
+        assert_eq!(early(&access, lasts_ms + 1), None, "{access}");
+    }
+    let both = format!("{} forbid (principal, action, resource) when {{ {path} }};", permit(busy));
+    assert_eq!(early(&both, 3_001), Some(Reason::Forbidden), "whatever signals are now");
 }
 
 #[test]
