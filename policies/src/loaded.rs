@@ -19,8 +19,8 @@ pub(crate) struct Loaded {
     /// Access, then shaping.
     rules: Vec<Arc<Rule>>,
     by_fingerprint: HashMap<u128, Arc<Rule>>,
-    /// Policies that were left out, as long as the entities are the same.
-    left_out: HashSet<u128>,
+    /// Policies that were left out, as long as the entities are the same, with the headers that each names.
+    left_out: HashMap<u128, Box<[Arc<str>]>>,
     entities: u128,
     index: Index,
     /// What any of them needs, but for entities.
@@ -50,14 +50,14 @@ impl Loaded {
         for (kind, policies) in [(PolicyKind::Access, &policies.access), (PolicyKind::Shaping, &policies.shaping)] {
             for policy in policies {
                 let fingerprint = fingerprint((kind, &policy.id, &policy.text));
-                if before.is_some_and(|before| before.left_out.contains(&fingerprint)) {
-                    loaded.left_out.insert(fingerprint);
+                if let Some(headers) = before.and_then(|before| before.left_out.get(&fingerprint)) {
+                    loaded.left_out.insert(fingerprint, headers.clone());
                     continue;
                 }
                 let same = before.and_then(|before| before.by_fingerprint.get(&fingerprint));
                 let rule = same.map_or_else(|| Rule::read(policy, kind).map(Arc::new), |rule| Ok(Arc::clone(rule)))?;
                 if slice.as_ref().is_some_and(|slice| !slice.has(&rule)) {
-                    loaded.left_out.insert(fingerprint);
+                    loaded.left_out.insert(fingerprint, headers_of(&rule).collect());
                     continue;
                 }
                 loaded.needs.add_names(&rule.needs);
@@ -66,12 +66,18 @@ impl Loaded {
             }
         }
         loaded.index = Index::new(&loaded.rules);
-        let by = loaded.rules.iter().filter_map(|rule| rule.shaping.as_deref()).flat_map(by_headers);
-        let mut headers: Vec<_> = loaded.needs.headers.iter().cloned().chain(by).collect();
+        loaded.headers = loaded.wanted_headers();
+        Ok(loaded)
+    }
+
+    /// To a policy that reads all headers they are those that any policy names, left out or not: it must see the same
+    /// wherever it is asked.
+    fn wanted_headers(&self) -> Arc<[Arc<str>]> {
+        let left_out = self.left_out.values().flatten().filter(|_| self.needs.all_headers).cloned();
+        let mut headers: Vec<_> = self.rules.iter().flat_map(|rule| headers_of(rule)).chain(left_out).collect();
         headers.sort();
         headers.dedup();
-        loaded.headers = Arc::from(headers);
-        Ok(loaded)
+        Arc::from(headers)
     }
 
     /// The policies whose scopes match, in order.
@@ -111,6 +117,11 @@ impl Loaded {
         }
         names
     }
+}
+
+/// Headers that a policy reads, or counts by.
+fn headers_of(rule: &Rule) -> impl Iterator<Item = Arc<str>> {
+    rule.needs.headers.iter().cloned().chain(rule.shaping.iter().flat_map(|shaping| by_headers(shaping)))
 }
 
 /// `resource.signals.p99_ms`; `*` stands for any entity, and for all signals.

@@ -100,3 +100,27 @@ fn an_enforcer_of_one_service_answers_for_no_other() {
     assert_eq!(said(&enforcer, &get("shop/cart")), "deny no_permit [] []");
     assert!(enforcer.refuses_early(&get("shop/payments")).is_none());
 }
+
+/// What one policy reads of all headers does not hang on which other policies a proxy keeps.
+#[test]
+fn an_enforcer_of_one_service_sees_all_headers_that_any_policy_names() {
+    let access = r#"permit (principal, action, resource);
+        forbid (principal, action, resource == Service::"shop/search")
+        when { (if context.is_mtls then context.headers else context.headers) has "x-b" };
+        forbid (principal, action, resource == Service::"shop/cart") when { context.headers has "x-b" };"#;
+    let shaping = r#"@limit("1/s") @by("context.headers[\"x-a\"]")
+        permit (principal, action, resource == Service::"shop/cart");"#;
+    let policies = compiled(access, shaping).to_proto();
+    let standpoint = Standpoint { called: vec!["shop/search".to_owned()], ..Standpoint::default() };
+    let enforcer = Enforcer::at(tollgate_policies::Clock::paused(0), standpoint);
+    let headers = [(std::sync::Arc::from("x-b"), "1".to_owned())];
+    enforcer.apply(&whole(policies.clone())).unwrap();
+    for version in 2..4 {
+        assert_eq!(enforcer.headers().join(","), "x-a,x-b");
+        assert!(said(&enforcer, &Facts { headers: &headers, ..get("shop/search") }).starts_with("deny forbidden"));
+        assert!(said(&enforcer, &get("shop/search")).starts_with("allow"));
+        // Policies that were left out before are not read again.
+        let policies = Some(policies.clone());
+        enforcer.apply(&v1::Snapshot { version, policies, ..v1::Snapshot::default() }).unwrap();
+    }
+}
