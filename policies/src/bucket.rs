@@ -79,6 +79,22 @@ struct Owner {
     burst_max: u64,
 }
 
+impl Owner {
+    /// A level of the share as it is now, with what is left as far as it fits.
+    fn open(&self, left: i64, now_ns: u64) -> Level {
+        let (rate, burst) = self.share.at(now_ns);
+        Level::new(rate, burst, left.min(burst as i64), now_ns, self.share.until_ns(now_ns))
+    }
+
+    /// Whether the limit would have brought back, in the time that nobody used the bucket, what its largest burst exceeds
+    /// the present one by.
+    fn has_recovered(&self, quiet_ns: u64, now_ns: u64) -> bool {
+        let missing = self.burst_max.saturating_sub(self.share.at(now_ns).1);
+        let limit_rate = self.share.limit_rate;
+        limit_rate == 0 || u128::from(missing) * u128::from(NS_PER_S) <= u128::from(quiet_ns) * u128::from(limit_rate)
+    }
+}
+
 impl Bucket {
     /// A full bucket.
     pub(crate) fn new(share: Share, now_ns: u64) -> Self {
@@ -136,11 +152,10 @@ impl Bucket {
         if self.is_forgotten() || (before == owner.share && level.is_current(now_ns)) {
             return;
         }
-        let (rate, burst) = owner.share.at(now_ns);
+        let burst = owner.share.at(now_ns).1;
         let brought = burst.saturating_sub(owner.burst_max);
         owner.burst_max = owner.burst_max.max(burst);
-        let left = level.close(now_ns).saturating_add_unsigned(brought).min(burst as i64);
-        self.level.store(Arc::new(Level::new(rate, burst, left, now_ns, owner.share.until_ns(now_ns))));
+        self.level.store(Arc::new(owner.open(level.close(now_ns).saturating_add_unsigned(brought), now_ns)));
         self.is_dry.store(false, Ordering::Relaxed);
     }
 
@@ -163,20 +178,28 @@ impl Bucket {
         self.in_flight.load(Ordering::Acquire) == FORGOTTEN
     }
 
-    /// Whether forgetting the bucket would change nothing: it is full, no request is under way, and what its largest burst
-    /// exceeds the present one by would have come back by now. Otherwise the bucket that follows would bring it again.
-    pub(crate) fn is_idle(&self, now_ns: u64) -> bool {
-        if self.in_flight.load(Ordering::Acquire) != 0 || !self.level.load().is_full(now_ns) {
+    /// Closes the bucket for good if that changes nothing: it is full, nothing was wanted since the last demand, no request
+    /// is under way, and what its largest burst exceeds the present one by would have come back by now. Otherwise the
+    /// bucket that follows would bring it again.
+    pub(crate) fn forget_if_idle(&self, now_ns: u64) -> bool {
+        let owner = self.share.lock();
+        let quiet_ns = now_ns.saturating_sub(self.used_ns());
+        // Full and closed in one step: whoever takes meanwhile has either taken, and it is not full, or waits for the lock.
+        let may_be_idle = self.in_flight() == 0 && owner.has_recovered(quiet_ns, now_ns);
+        if !may_be_idle || !self.level.load().close_if_full(now_ns) {
             return false;
         }
-        let owner = self.share.lock();
-        let missing = owner.burst_max.saturating_sub(owner.share.at(now_ns).1);
-        let quiet_ns = now_ns.saturating_sub(self.used_ns());
-        let limit_rate = owner.share.limit_rate;
-        limit_rate == 0 || u128::from(missing) * u128::from(NS_PER_S) <= u128::from(quiet_ns) * u128::from(limit_rate)
+        let is_wanted = self.wanted.load(Ordering::Relaxed) > 0;
+        let is_forgotten =
+            !is_wanted && self.in_flight.compare_exchange(0, FORGOTTEN, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !is_forgotten {
+            self.level.store(Arc::new(owner.open(i64::MAX, now_ns)));
+        }
+        is_forgotten
     }
 
-    /// Closes the bucket for good, unless requests are under way. Threads that still know it look for another.
+    /// Closes the bucket for good, whatever is left in it, unless requests are under way. Threads that still know it look
+    /// for another.
     pub(crate) fn forget(&self, now_ns: u64) -> bool {
         let _owner = self.share.lock();
         let is_free = self.in_flight.compare_exchange(0, FORGOTTEN, Ordering::AcqRel, Ordering::Acquire).is_ok();

@@ -147,7 +147,7 @@ impl Buckets {
                     let bucket = Some(v1::Bucket { policy: policy.to_string(), key: key.to_owned() });
                     demand.push(v1::Demand { bucket, wanted, interval_ms });
                 }
-                wanted > 0 || !bucket.is_idle(now_ns) || !bucket.forget(now_ns)
+                wanted > 0 || !bucket.forget_if_idle(now_ns)
             });
         }
         demand

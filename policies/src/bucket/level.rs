@@ -53,10 +53,6 @@ impl Level {
         now_ns < self.until_ns
     }
 
-    pub(crate) fn is_full(&self, now_ns: u64) -> bool {
-        self.left(self.spent.load(Ordering::Acquire), now_ns) >= self.burst
-    }
-
     /// `None`: closed.
     pub(crate) fn take(&self, cost: u64, queue_ns: u64, now_ns: u64) -> Option<Take> {
         let mut spent = self.spent.load(Ordering::Acquire);
@@ -89,6 +85,13 @@ impl Level {
             CLOSED => 0,
             spent => self.left(spent, now_ns),
         }
+    }
+
+    /// Ends the level if it is full, so that nothing is lost that was not there before. Returns whether it did.
+    pub(crate) fn close_if_full(&self, now_ns: u64) -> bool {
+        let is_full = |spent| spent != CLOSED && self.left(spent, now_ns) >= self.burst;
+        let close = |spent| is_full(spent).then_some(CLOSED);
+        self.spent.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok()
     }
 
     fn answer(&self, spent: i64, cost: u64, queue_ns: u64, now_ns: u64) -> Option<(Take, i64)> {

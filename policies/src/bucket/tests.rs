@@ -101,8 +101,47 @@ fn is_not_idle_before_the_limit_would_have_brought_its_largest_burst_again() {
     let bucket = Bucket::new(Share { safe_ppm: 100_000, lease: Some(lease), ..share(10, 10) }, 0);
     assert_eq!((0..20).filter(|_| takes(&bucket, 0)).count(), 10);
     bucket.change(SECOND / 10, |share| share.lease = None);
-    assert!(!bucket.is_idle(SECOND / 2), "full with one token, while four of its burst are still owed");
-    assert!(bucket.is_idle(SECOND));
+    bucket.take_wanted();
+    assert!(!bucket.forget_if_idle(SECOND / 2), "full with one token, while four of its burst are still owed");
+    assert!(bucket.forget_if_idle(SECOND));
+}
+
+#[test]
+fn is_not_forgotten_as_idle_when_it_was_used_meanwhile() {
+    let bucket = Arc::new(Bucket::new(share(1, 2), 0));
+    assert!(takes(&bucket, 0));
+    bucket.take_wanted();
+    assert!(!bucket.forget_if_idle(0), "not full");
+    assert!(takes(&bucket, 0), "and goes on with what was left");
+    assert!(!takes(&bucket, 0));
+    assert!(!bucket.forget_if_idle(2 * SECOND), "what was wanted is still to be told");
+    bucket.take_wanted();
+    let place = bucket.occupy(1);
+    assert!(!bucket.forget_if_idle(2 * SECOND), "a request is under way");
+    assert_eq!((0..5).filter(|_| takes(&bucket, 2 * SECOND)).count(), 2, "still full");
+    drop(place);
+    bucket.take_wanted();
+    assert!(bucket.forget_if_idle(4 * SECOND));
+    assert!(bucket.is_forgotten());
+}
+
+/// Without a rate it is full only as long as nobody has taken: either it is forgotten or it has given, never both.
+#[test]
+fn is_never_both_spent_from_and_forgotten_as_idle() {
+    for _ in 0..5_000 {
+        let bucket = Arc::new(Bucket::new(share(0, 1), 0));
+        let other = Arc::clone(&bucket);
+        let start = Arc::new(std::sync::Barrier::new(2));
+        let started = Arc::clone(&start);
+        let taking = std::thread::spawn(move || {
+            started.wait();
+            other.take(MICROTOKENS, 0, 0)
+        });
+        start.wait();
+        let is_forgotten = bucket.forget_if_idle(0);
+        let taken = taking.join().unwrap();
+        assert_eq!(taken.is_none(), is_forgotten, "{taken:?}");
+    }
 }
 
 #[test]
