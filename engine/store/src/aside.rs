@@ -1,6 +1,6 @@
 //! Files that cannot be served are named and kept: moved to a directory of their own, with the reason beside them.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
@@ -19,8 +19,17 @@ pub struct Aside {
     pub moved_to: Option<PathBuf>,
 }
 
-/// Moves a file into `dir`, under a name that is free there, and writes why. Returns where it is.
-pub(crate) fn move_aside(disk: &dyn Disk, path: &Path, dir: &Path, reason: &str) -> Result<PathBuf, StoreError> {
+/// Moves a file into `dir`, under a name that is free there, and writes why. Returns where it is; `None` when there is no
+/// such file.
+pub(crate) fn move_aside(
+    disk: &dyn Disk,
+    path: &Path,
+    dir: &Path,
+    reason: &str,
+) -> Result<Option<PathBuf>, StoreError> {
+    if disk.read(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
     disk.make_dir(dir).map_err(StoreError::io("make directory", dir))?;
     let taken = disk.list(dir).map_err(StoreError::io("list", dir))?;
     let name = path.file_name().map_or_else(|| "unnamed".into(), |name| name.to_string_lossy());
@@ -41,7 +50,7 @@ pub(crate) fn move_aside(disk: &dyn Disk, path: &Path, dir: &Path, reason: &str)
     let parent = path.parent().unwrap_or(dir);
     disk.sync_dir(dir).and_then(|()| disk.sync_dir(parent)).map_err(StoreError::io("move", path))?;
     tracing::error!(path = %path.display(), moved_to = %target.display(), reason, "a file cannot be served and was set aside");
-    Ok(target)
+    Ok(Some(target))
 }
 
 #[cfg(test)]
@@ -57,7 +66,7 @@ mod tests {
         let moved: Vec<PathBuf> = (0..3)
             .map(|count| {
                 std::fs::write(&path, format!("{count}")).unwrap();
-                move_aside(&LocalDisk, &path, &aside, "it is truncated").unwrap()
+                move_aside(&LocalDisk, &path, &aside, "it is truncated").unwrap().unwrap()
             })
             .collect();
         for (count, moved) in moved.iter().enumerate() {
@@ -66,5 +75,7 @@ mod tests {
             assert!(reason.ends_with("a.parquet: it is truncated\n"), "{reason}");
         }
         assert!(!path.exists());
+        assert_eq!(move_aside(&LocalDisk, &path, &aside, "it is truncated").unwrap(), None, "it is not there any more");
+        assert_eq!(std::fs::read_dir(&aside).unwrap().count(), 6, "and leaves no reason behind");
     }
 }

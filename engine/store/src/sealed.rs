@@ -195,7 +195,7 @@ impl State {
         let moved_to = match self.objects.path(&file.key) {
             Some(path) => {
                 let dir = self.options.dir.join(ASIDE);
-                Some(aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason)?)
+                aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason)?
             }
             None => None,
         };

@@ -51,22 +51,27 @@ impl LogFiles {
         }
     }
 
-    /// Removes the segments all of whose records are sealed. What cannot be removed is tried again the next time.
+    /// Removes the segments all of whose records are sealed; a damaged one is set aside instead. What cannot be removed keeps
+    /// none of the others, and is tried again the next time.
+    ///
+    /// # Errors
+    /// The first failure; the others are logged.
     pub(super) fn remove_through(&self, sealed: Position) -> Result<(), StoreError> {
-        let mut removed = 0;
-        while let Some(segment) = self.first_removable(sealed) {
-            let path = self.path(segment.first);
-            match &segment.damage {
-                Some(damage) => drop(move_aside(self.disk.as_ref(), &path, &self.aside, damage)?),
-                None => self.remove(&path).map_err(StoreError::io("remove", &path))?,
+        let (mut is_changed, mut failure) = (false, None);
+        for segment in self.removable(sealed) {
+            match self.remove(&segment) {
+                Ok(()) => {
+                    self.segments.lock().retain(|known| known.first != segment.first);
+                    is_changed = true;
+                }
+                Err(error) if failure.is_none() => failure = Some(error),
+                Err(error) => tracing::warn!(%error, "another segment of the log could not be removed"),
             }
-            self.segments.lock().retain(|known| known.first != segment.first);
-            removed += 1;
         }
-        if removed > 0 {
+        if is_changed {
             self.disk.sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?;
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Number and bytes of the segments.
@@ -76,16 +81,21 @@ impl LogFiles {
     }
 
     /// A segment ends where the next one begins; the last one is never removed.
-    fn first_removable(&self, sealed: Position) -> Option<SegmentFile> {
+    fn removable(&self, sealed: Position) -> Vec<SegmentFile> {
         let segments = self.segments.lock();
-        let next = segments.get(1)?;
-        segments.first().filter(|_| next.first <= sealed.next()).cloned()
+        let pairs = segments.iter().zip(segments.iter().skip(1));
+        pairs.take_while(|(_, next)| next.first <= sealed.next()).map(|(segment, _)| segment.clone()).collect()
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        match self.disk.remove(path) {
+    /// A segment that is not there counts as removed.
+    fn remove(&self, segment: &SegmentFile) -> Result<(), StoreError> {
+        let path = self.path(segment.first);
+        if let Some(damage) = &segment.damage {
+            return move_aside(self.disk.as_ref(), &path, &self.aside, damage).map(drop);
+        }
+        match self.disk.remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+            removed => removed.map_err(StoreError::io("remove", &path)),
         }
     }
 }

@@ -226,7 +226,7 @@ impl Recovering<'_> {
         let path = self.files.dir.join(name);
         let moved_to = move_aside(self.files.disk.as_ref(), &path, &self.files.aside, reason)?;
         let (name, reason) = (name.to_owned(), reason.to_owned());
-        self.found.aside.push(Aside { name, reason, rows: 0, moved_to: Some(moved_to) });
+        self.found.aside.push(Aside { name, reason, rows: 0, moved_to });
         Ok(())
     }
 

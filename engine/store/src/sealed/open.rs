@@ -133,7 +133,7 @@ impl Check<'_> {
         let moved_to = match self.objects.path(key) {
             Some(path) => {
                 let dir = self.options.dir.join(ASIDE);
-                Some(aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason)?)
+                aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason)?
             }
             None => None,
         };

@@ -19,8 +19,8 @@ use crate::view::{HotBatch, Position, SealedFile};
 type ByPartition = HashMap<(usize, i64), Vec<Arc<HotBatch>>>;
 
 impl Store {
-    /// Seals everything that is published now, and removes what that makes superfluous in the log. It goes on when the
-    /// future is dropped.
+    /// Seals everything that is published now, and removes what that makes superfluous in the log; what cannot be removed
+    /// there stays until the next seal. It goes on when the future is dropped.
     ///
     /// # Errors
     /// Files or manifest could not be written: all is as before, and can be tried again.
@@ -28,8 +28,12 @@ impl Store {
         let store = Arc::clone(self);
         let seal = async move {
             let sealed = store.core.seal().await?;
-            let remove = move || store.log.remove_through(sealed);
-            tokio::task::spawn_blocking(remove).await.map_err(|_| StoreError::Stopping)?
+            let remove = move || {
+                if let Err(error) = store.log.remove_through(sealed) {
+                    tracing::warn!(%error, "a segment of the log that is no longer needed stays until the next seal");
+                }
+            };
+            tokio::task::spawn_blocking(remove).await.map_err(|_| StoreError::Stopping)
         };
         tokio::spawn(seal).await.map_err(|_| StoreError::Stopping)?
     }

@@ -53,6 +53,46 @@ fn segments_are_removed_once_all_their_records_are_sealed() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_set_aside_keeps_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    for first in [1, 3, 5] {
+        write(dir.path(), first..=first + 1, 10);
+    }
+    let files = segments(dir.path());
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&files[0], bytes).unwrap();
+    let opened = open_local(dir.path(), 0);
+    assert_eq!(opened.found.damaged.len(), 1);
+    let aside = dir.path().join("aside");
+    std::fs::write(&aside, "in the way").unwrap();
+    let error = opened.log.remove_through(Position(6)).unwrap_err();
+    assert!(error.to_string().contains("aside"), "{error}");
+    assert_eq!(segments(dir.path()), [files[0].clone(), files[2].clone()]);
+    assert_eq!(opened.log.status().segments, 2);
+
+    std::fs::remove_file(&aside).unwrap();
+    opened.log.remove_through(Position(6)).unwrap();
+    assert_eq!(segments(dir.path()), files[2..]);
+    assert!(aside.join(files[0].file_name().unwrap()).exists(), "it is tried again");
+}
+
+#[test]
+fn a_damaged_segment_that_is_not_there_counts_as_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 1..=2, 10);
+    write(dir.path(), 3..=4, 10);
+    let files = segments(dir.path());
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&files[0], bytes).unwrap();
+    let opened = open_local(dir.path(), 0);
+    std::fs::remove_file(&files[0]).unwrap();
+    opened.log.remove_through(Position(4)).unwrap();
+    assert_eq!((segments(dir.path()), opened.log.status().segments), (files[1..].to_vec(), 1));
+}
+
+#[test]
 fn a_full_disk_delays_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let disk = failing(dir.path());

@@ -26,6 +26,34 @@ async fn rows_are_seen_once_before_while_and_after_they_are_sealed() {
 }
 
 #[tokio::test]
+async fn a_seal_goes_well_although_a_segment_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_local(dir.path()).await;
+    for sequence in 1..=3 {
+        append(&store, 0, sequence).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let log = dir.path().join("log");
+    let segment = std::fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    std::fs::write(dir.path().join("aside"), "in the way").unwrap();
+
+    let (store, recovery) = open(options(dir.path())).await.unwrap();
+    assert_eq!(recovery.log.damaged.len(), 1);
+    append(&store, 0, 4).await.unwrap();
+    store.seal_now().await.unwrap();
+    assert!(segment.exists() && store.status().sealed_through == store.status().position);
+    std::fs::remove_file(dir.path().join("aside")).unwrap();
+    append(&store, 0, 5).await.unwrap();
+    store.seal_now().await.unwrap();
+    assert!(!segment.exists() && dir.path().join("aside").join(segment.file_name().unwrap()).exists());
+    assert_holds(&store, (2..=5).map(|sequence| (0, sequence)));
+}
+
+#[tokio::test]
 async fn sealed_rows_stay_in_memory_within_their_bound() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
