@@ -3,19 +3,22 @@
 //! One step is one bounded piece of work: it rewrites some files of one directory and replaces them by one entry of the
 //! manifest. Whoever reads the old files goes on doing so.
 
+mod blame;
 mod merge;
 mod plan;
+mod setbacks;
 mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::manifest::Entry;
 use crate::sealed::{Name, State, Unlisted, directory};
 use crate::{Sealed, SealedFile, StoreError};
 
 use self::plan::{Chosen, Job};
+pub(crate) use self::setbacks::Setbacks;
 
 /// How compaction is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +57,12 @@ pub struct Compaction {
 impl Sealed {
     /// Does one bounded piece of work, if there is any: the oldest directory first. `now_us` tells which ones are closed.
     ///
+    /// A directory whose files cannot be rewritten is left alone for a minute, and the next one is taken. A file that is
+    /// damaged, is not there, or cannot be read for the second time is set aside, and the next step goes on without it.
+    ///
     /// # Errors
-    /// When files cannot be read or written; nothing has changed then. A file that is damaged is set aside, and the next
-    /// step goes on without it.
+    /// When files cannot be written, or nothing could be done because files cannot be read. No row has changed then, but a
+    /// file may have been set aside.
     pub async fn compact_step(&self, now_us: i64) -> Result<Option<Compaction>, StoreError> {
         self.blocking(move |state| state.compact_step(now_us)).await
     }
@@ -66,18 +72,46 @@ impl State {
     fn compact_step(&self, now_us: i64) -> Result<Option<Compaction>, StoreError> {
         let _rewriting = self.rewriting.lock();
         let files = self.files.load_full();
-        let mut chosen = files.iter().enumerate().flat_map(|(table, files)| self.chosen(table, files, now_us));
-        let Some((table, Chosen { files: inputs, sorted })) = chosen.next() else { return Ok(None) };
-        let job = Job { table, generation: self.next_generation(), inputs, sorted };
+        let mut failure = None;
+        for (table, chosen) in files.iter().enumerate().flat_map(|(table, files)| self.chosen(table, files, now_us)) {
+            let job = Job { table, generation: self.next_generation(), inputs: chosen.files, sorted: chosen.sorted };
+            if self.setbacks.lock().is_deferred(job.directory(), Instant::now()) {
+                continue;
+            }
+            match self.compact(&job) {
+                Ok(added) => {
+                    if let Some(error) = failure {
+                        left_out(&error);
+                    }
+                    return Ok(Some(Compaction { table, removed: job.inputs, added }));
+                }
+                // What cannot be written here cannot be written elsewhere, most likely.
+                Err(error) if !is_of_inputs(&error) => return Err(error),
+                Err(error) => {
+                    if let Some(before) = failure.replace(error) {
+                        left_out(&before);
+                    }
+                }
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// Replaces the files of a job. After a failure its directory has to wait, unless an input that caused it is out of the way.
+    fn compact(&self, job: &Job) -> Result<Vec<Arc<SealedFile>>, StoreError> {
         let mut written = Vec::new();
-        if let Err(error) = self.rewrite(&job, &mut written) {
+        if let Err(error) = self.rewrite(job, &mut written) {
             self.discard(&written);
-            return Err(self.blame(&job, error));
+            if !self.blame(job, &error) {
+                self.setbacks.lock().defer(job.directory(), Instant::now() + setbacks::WAIT);
+            }
+            return Err(error);
         }
         let generation = job.generation;
         let remove = job.inputs.iter().map(|file| file.key.to_string()).collect();
         let added = self.publish(written, &job.inputs, |add| Entry::Replace { generation, remove, add })?;
-        Ok(Some(Compaction { table: job.table, removed: job.inputs, added }))
+        self.setbacks.lock().forget(job.directory(), job.inputs.iter().map(|file| &file.key));
+        Ok(added)
     }
 
     /// Bytes that are to be rewritten.
@@ -119,23 +153,25 @@ impl State {
         Ok(())
     }
 
-    /// Sets aside the input that is not what was written, if that is why.
-    fn blame(&self, job: &Job, error: StoreError) -> StoreError {
-        let StoreError::Parquet { action: "read", key, .. } = &error else { return error };
-        let Some(file) = job.inputs.iter().find(|file| file.key.as_ref() == key) else { return error };
-        if let Ok(Some(problem)) = self.damage(file)
-            && let Err(error) = self.set_aside(file, &problem)
-        {
-            tracing::error!(%error, "a damaged file could not be set aside");
-        }
-        error
-    }
-
     /// The key of a job's next file.
     fn output_name(&self, job: &Job, count: usize) -> Name {
         let (from, through) = job.positions();
         Name { engine: self.options.engine.to_string(), from, through, generation: job.generation, count }
     }
+}
+
+/// Whether what failed is about the files that were read, rather than about those that were written.
+fn is_of_inputs(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { action, .. } => *action == "open",
+        StoreError::Parquet { action, .. } => *action != "write",
+        StoreError::Rows { .. } => true,
+        _ => false,
+    }
+}
+
+fn left_out(error: &StoreError) {
+    tracing::warn!(%error, "files of a directory could not be compacted: others are meanwhile");
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 
 use crate::disk::Disk;
 use crate::parquet::Rows;
+use crate::sealed::directory;
 use crate::{SealedFile, StoreError};
 
 use self::reader::RemoteFile;
@@ -109,6 +110,11 @@ impl Objects {
         }
         let listing = self.store.list(Some(&prefix)).map_ok(|meta| (meta.location, meta.size)).try_collect();
         self.runtime.block_on(listing).map_err(|source| self.failed("list", &prefix, source))
+    }
+
+    /// Whether a file is certainly not there: its directory can be listed, and it is not in it.
+    pub(crate) fn is_absent(&self, key: &Path) -> Result<bool, StoreError> {
+        Ok(!self.list(directory(key))?.iter().any(|(present, _)| present == key))
     }
 
     /// Local path of a key; `None` in a remote store.

@@ -19,7 +19,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use crate::aside::{self, Aside};
-use crate::compaction::CompactionLimits;
+use crate::compaction::{CompactionLimits, Setbacks};
 use crate::disk::Disk;
 use crate::manifest::{Entry, FileEntry, Manifest};
 use crate::objects::{Objects, Remote};
@@ -77,6 +77,7 @@ pub(crate) struct State {
     pub(crate) aside: Mutex<Vec<Aside>>,
     /// Held while files are rewritten or expired, so that no file is both.
     pub(crate) rewriting: Mutex<()>,
+    pub(crate) setbacks: Mutex<Setbacks>,
     /// No longer listed; removed when nobody else holds them.
     retired: Mutex<Vec<Arc<SealedFile>>>,
     /// Written for an entry that failed and may yet turn up after a restart; removed once it cannot.
@@ -192,16 +193,18 @@ impl State {
 
     pub(crate) fn set_aside(&self, file: &Arc<SealedFile>, reason: &str) -> Result<Aside, StoreError> {
         self.replace(std::slice::from_ref(file), &[]);
-        let moved_to = match self.objects.path(&file.key) {
-            Some(path) => {
-                let dir = self.options.dir.join(ASIDE);
-                aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason)?
-            }
-            None => None,
+        let dir = self.options.dir.join(ASIDE);
+        let moved = match self.objects.path(&file.key) {
+            Some(path) => aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason),
+            None => Ok(None),
+        };
+        let (moved_to, failure) = match moved {
+            Ok(moved_to) => (moved_to, None),
+            Err(error) => (None, Some(error)),
         };
         let aside = Aside { name: file.key.to_string(), reason: reason.to_owned(), rows: file.rows, moved_to };
         self.aside.lock().push(aside.clone());
-        Ok(aside)
+        failure.map_or(Ok(aside), Err)
     }
 
     fn sweep(&self) -> usize {

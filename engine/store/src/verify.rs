@@ -107,7 +107,7 @@ impl State {
     }
 
     /// Reads one file whole and returns its rows.
-    fn check(&self, file: &SealedFile) -> Result<u64, String> {
+    pub(crate) fn check(&self, file: &SealedFile) -> Result<u64, String> {
         let damage = self.damage(file).map_err(|error| format!("it cannot be read: {error}"))?;
         if let Some(damage) = damage {
             return Err(damage);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::CompactionLimits;
+use crate::sealed::directory;
 use crate::{Position, SealedFile, TableSpec};
 
 /// Files of one directory that become others.
@@ -16,6 +17,10 @@ pub(super) struct Job {
 }
 
 impl Job {
+    pub(super) fn directory(&self) -> &str {
+        self.inputs.first().map_or("", |file| directory(&file.key))
+    }
+
     pub(super) fn positions(&self) -> (Position, Position) {
         let from = self.inputs.iter().map(|file| file.positions.0).min();
         let through = self.inputs.iter().map(|file| file.positions.1).max();

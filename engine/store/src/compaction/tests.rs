@@ -109,6 +109,67 @@ async fn damaged_input_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(sealed.status(now_us).aside.len(), 1);
 }
 
+/// Three files in each of two closed hours. Returns the paths of the first hour's.
+async fn two_hours(dir: &Path) -> (Sealed, Vec<std::path::PathBuf>) {
+    let sealed = open(dir, CompactionLimits::default(), vec![requests()]).await;
+    let mut paths = Vec::new();
+    for seal in 0..6_u64 {
+        let time_us = NINE_US + (seal / 3) as i64 * HOUR_US;
+        let files = sealed.seal(a_seal(seal + 1, vec![rows(time_us, seal * 10..seal * 10 + 10)])).await.unwrap();
+        paths.push(dir.join(files[0].key.as_ref()));
+    }
+    paths.truncate(3);
+    (sealed, paths)
+}
+
+fn asides(sealed: &Sealed) -> Vec<(String, bool)> {
+    let aside = sealed.status(0).aside;
+    aside.into_iter().map(|aside| (aside.reason, aside.moved_to.is_some())).collect()
+}
+
+#[tokio::test]
+async fn an_absent_input_is_left_out_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sealed, paths) = two_hours(dir.path()).await;
+    std::fs::remove_file(&paths[1]).unwrap();
+    let now_us = NINE_US + 4 * HOUR_US;
+    assert_eq!(compact(&sealed, now_us).await, 2, "the other hour, then this one");
+    assert_eq!(asides(&sealed), [("it is not there".to_owned(), false)]);
+    assert_eq!(shown(&read(&sealed)).len(), 50);
+    assert!(sealed.files()[0].iter().all(|file| file.sorted));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_input_that_cannot_be_read_twice_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sealed, paths) = two_hours(dir.path()).await;
+    std::fs::remove_file(&paths[1]).unwrap();
+    // Opening a link to itself fails for everybody, root too.
+    std::os::unix::fs::symlink(&paths[1], &paths[1]).unwrap();
+    let now_us = NINE_US + 4 * HOUR_US;
+    let step = sealed.compact_step(now_us).await.unwrap().unwrap();
+    assert_eq!(step.removed[0].time_min_us, NINE_US + HOUR_US, "the next hour is compacted meanwhile");
+    assert_eq!(asides(&sealed), [], "once may be chance");
+    sealed.compact_step(now_us).await.unwrap_err();
+    let [(reason, true)] = &asides(&sealed)[..] else { panic!("{:?}", asides(&sealed)) };
+    assert!(reason.starts_with("it cannot be read: "), "{reason}");
+    assert_eq!(compact(&sealed, now_us).await, 1);
+    assert_eq!(shown(&read(&sealed)).len(), 50);
+}
+
+#[tokio::test]
+async fn a_damaged_file_that_cannot_be_moved_is_not_served_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sealed, paths) = two_hours(dir.path()).await;
+    std::fs::write(&paths[1], "text").unwrap();
+    std::fs::write(dir.path().join("aside"), "in the way").unwrap();
+    compact(&sealed, NINE_US + 4 * HOUR_US).await;
+    let [(reason, false)] = &asides(&sealed)[..] else { panic!("{:?}", asides(&sealed)) };
+    assert!(reason.starts_with("it has 4 bytes, "), "{reason}");
+    assert!(paths[1].exists() && shown(&read(&sealed)).len() == 50);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     /// Whatever the bounds and in whatever pieces rows come: compaction changes no row and ends.

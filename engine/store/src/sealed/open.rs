@@ -70,6 +70,7 @@ fn open(options: SealedOptions, tables: Vec<TableSpec>, runtime: Handle) -> Resu
         files: ArcSwap::from_pointee(files),
         aside: Mutex::new(aside.clone()),
         rewriting: Mutex::default(),
+        setbacks: Mutex::default(),
         retired: Mutex::default(),
         doubtful: Mutex::default(),
         generation: AtomicU64::new(manifest.catalog().generation),

@@ -75,12 +75,12 @@ impl Store {
             self.refresh();
         }
         drop(expired);
-        let compacted = self.core.sealed.compact_step(now_us()).await?;
-        let is_compacted = compacted.is_some();
-        drop(compacted);
-        if is_compacted {
+        let compacted = self.core.sealed.compact_step(now_us()).await;
+        // Also after an error: a file may have been set aside, which a view must not list any more.
+        if !matches!(compacted, Ok(None)) {
             self.refresh();
         }
+        let is_compacted = compacted?.is_some();
         self.core.sealed.sweep().await?;
         Ok(is_compacted)
     }

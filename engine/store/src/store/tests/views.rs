@@ -26,6 +26,19 @@ async fn rows_are_seen_once_before_while_and_after_they_are_sealed() {
 }
 
 #[tokio::test]
+async fn a_view_does_not_list_a_file_that_compaction_has_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_local(dir.path()).await;
+    append(&store, 0, 1).await.unwrap();
+    store.seal_now().await.unwrap();
+    let damaged = store.view().tables[1].files[0].key.clone();
+    std::fs::write(dir.path().join(damaged.as_ref()), "text").unwrap();
+    while store.look_after_files().await.is_ok_and(|more| more) {}
+    let listed = |table: usize| store.view().tables[table].files.iter().filter(|file| file.key == damaged).count();
+    assert_eq!((listed(1), store.status().sealed.aside.len()), (0, 1));
+}
+
+#[tokio::test]
 async fn a_seal_goes_well_although_a_segment_stays() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_local(dir.path()).await;
