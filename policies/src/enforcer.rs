@@ -1,4 +1,6 @@
-//! Decides requests by the newest snapshot, and spends what leases give. It never waits for anything.
+//! Decides requests by the last snapshot that was applied, and spends what leases and the safe share give. There is no I/O, and
+//! nothing is awaited. Locks are short: a thread takes one when it comes to a bucket for the first time, and while a bucket's
+//! share changes.
 
 mod apply;
 mod threads;
@@ -37,10 +39,11 @@ const SIGNALS_LIVE_MS: u64 = 3_000;
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
-/// Decides requests. One for a process; threads share it without locks.
+/// Decides requests. One for a process, shared by its threads.
 ///
-/// Policies come whole by [`Enforcer::apply`] and are replaced at once for all threads. Each thread remembers the policies
-/// for the callers, services and methods that it has seen, and the buckets, both bounded.
+/// Policies come whole by [`Enforcer::apply`] and are replaced at once for all threads; a decision that has begun ends by
+/// those that it began with. Each thread remembers the policies for the callers, services and methods that it has seen, and
+/// the buckets, both bounded.
 pub struct Enforcer {
     clock: Clock,
     /// `None`: it is asked about every service.

@@ -225,8 +225,8 @@ impl Shaped {
     }
 }
 
-/// Values of what is counted by, joined by `|`. A `|` or `%` inside a value is written as in a URL: two different lists of
-/// values are never the same key.
+/// Values of what is counted by, joined by `|`. A `|` or `%` inside a value is written as in a URL, and an empty header,
+/// which is not an absent one, as `%22%22`: two different lists of values are never the same key, as long as none is cut.
 fn write_key(key: &mut String, facts: &Facts<'_>, by: &[ByKey]) {
     key.clear();
     for (index, part) in by.iter().enumerate() {
@@ -244,7 +244,13 @@ fn write_key(key: &mut String, facts: &Facts<'_>, by: &[ByKey]) {
             ByKey::Protocol => facts.protocol,
             ByKey::UserAgent => facts.user_agent,
             ByKey::User => facts.user,
-            ByKey::Header(name) => header(facts, name).unwrap_or_default(),
+            ByKey::Header(name) => match header(facts, name) {
+                Some("") => {
+                    key.push_str(EMPTY);
+                    continue;
+                }
+                value => value.unwrap_or_default(),
+            },
             ByKey::SourceAddress => {
                 // Writing to a text cannot fail.
                 let _ = facts.source_address.iter().try_for_each(|address| write!(key, "{}", address.to_canonical()));
@@ -255,17 +261,33 @@ fn write_key(key: &mut String, facts: &Facts<'_>, by: &[ByKey]) {
     }
 }
 
-/// Longest value that is told from others: a caller must not be able to fill the memory with keys.
+/// An empty value. No other is written so: a `"` is not escaped.
+const EMPTY: &str = "%22%22";
+/// Longest value that is written out: a caller must not be able to fill the memory with long keys.
 const VALUE_BYTES_MAX: usize = 256;
 
+/// A longer value is cut, and told from others by a hash of the rest, `%23` and 16 hexadecimal digits.
 fn push_escaped(key: &mut String, value: &str) {
-    for c in value[..value.floor_char_boundary(VALUE_BYTES_MAX)].chars() {
+    let (written, rest) = value.split_at(value.floor_char_boundary(VALUE_BYTES_MAX));
+    for c in written.chars() {
         match c {
             '|' => key.push_str("%7C"),
             '%' => key.push_str("%25"),
             c => key.push(c),
         }
     }
+    if !rest.is_empty() {
+        // Writing to a text cannot fail.
+        let _ = write!(key, "%23{:016x}", fnv1a(rest.as_bytes()));
+    }
+}
+
+/// FNV-1a with 64 bits: the same in every process, as leases are given by key. Whoever makes two values meet on purpose
+/// only shares one bucket between them.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 /// Microtokens that a request takes. Never more than the bucket holds: a caller that announces a huge body must not be
@@ -277,4 +299,36 @@ fn cost(cost: &Cost, limit: &Limit, facts: &Facts<'_>, amount: Option<i64>) -> u
         Cost::Attribute(_) => amount.map_or(1, |value| u64::try_from(value).unwrap_or(1)),
     };
     tokens.max(1).saturating_mul(MICROTOKENS).min(limit.burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(tenant: Option<&str>) -> String {
+        let name: Arc<str> = Arc::from("x-tenant");
+        let headers: Vec<_> = tenant.map(|tenant| (Arc::clone(&name), tenant.to_owned())).into_iter().collect();
+        let facts = Facts { source: "a/b", headers: &headers, ..Facts::default() };
+        let mut key = "what was there".to_owned();
+        write_key(&mut key, &facts, &[ByKey::Principal, ByKey::Header(name)]);
+        key
+    }
+
+    #[test]
+    fn keys_are_readable_and_tell_values_apart() {
+        assert_eq!(key(Some("acme")), "a/b|acme");
+        assert_eq!(key(Some("a|b%7C")), "a/b|a%7Cb%257C");
+        assert_eq!((key(None), key(Some(""))), ("a/b|".to_owned(), "a/b|%22%22".to_owned()));
+        assert_eq!(key(Some("\"\"")), "a/b|\"\"");
+    }
+
+    #[test]
+    fn long_values_are_told_apart_by_what_follows() {
+        let cut = "é".repeat(128);
+        assert_eq!(key(Some(&cut)), format!("a/b|{cut}"));
+        // Reference values of FNV-1a for `a` and `foobar`.
+        assert_eq!(key(Some(&format!("{cut}a"))), format!("a/b|{cut}%23af63dc4c8601ec8c"));
+        assert_eq!(key(Some(&format!("{cut}foobar"))), format!("a/b|{cut}%2385944171f73967e8"));
+        assert_eq!(key(Some(&format!("{cut}{}", "x".repeat(1 << 20)))).len(), key(Some(&format!("{cut}a"))).len());
+    }
 }
