@@ -23,6 +23,26 @@ use crate::world::Place;
 
 /// Attributes of `context` that a caller's own proxy knows as surely as the called side's.
 const KNOWN_TO_CALLER: &[&str] = &["method", "path", "host", "headers", "user_agent"];
+/// Headers that a proxy, or a hop between the two sides, adds or changes: the called side reads others.
+const CHANGED_ON_THE_WAY: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-real-ip",
+    "x-request-id",
+];
+const PREFIXES_CHANGED_ON_THE_WAY: &[&str] = &["proxy-", "x-forwarded-", "x-tollgate-"];
 
 /// One policy.
 #[derive(Debug)]
@@ -135,7 +155,9 @@ impl Rule {
     /// Whether a caller's own proxy reads the same as the called side's.
     pub(crate) fn is_known_to_caller(&self, sight: Sight) -> bool {
         let has_signals = sight == Sight::Live || self.needs.signals.is_empty();
+        let has_headers = !self.needs.all_headers && self.needs.headers.iter().all(|name| arrives_as_sent(name));
         has_signals
+            && has_headers
             && !self.needs.whole_context
             && self.needs.context().all(|(name, ..)| KNOWN_TO_CALLER.contains(name))
     }
@@ -147,6 +169,12 @@ impl Rule {
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
+}
+
+/// Whether the called side reads of this header what the caller's own proxy does.
+fn arrives_as_sent(header: &str) -> bool {
+    let is_changed = |prefix: &&str| header.starts_with(prefix);
+    !CHANGED_ON_THE_WAY.contains(&header) && !PREFIXES_CHANGED_ON_THE_WAY.iter().any(is_changed)
 }
 
 /// Tells whether a policy is the same as one that was read before. 128 bits, of this process only.

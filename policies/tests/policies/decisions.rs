@@ -170,6 +170,14 @@ fn refuses_early_only_what_is_sure() {
         None,
     );
     check(&forbid("!(context has source_address)"), None);
+    check(&forbid("!(context.headers has \"x-tenant\")"), Some(Reason::Forbidden));
+    check(&forbid("!(context.headers has \"x-tenant\") && !(context.headers has via)"), None);
+    check(&forbid("!((if context.path == \"/\" then context.headers else context.headers) has \"x-tenant\")"), None);
+    for header in ["via", "host", "traceparent", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "te"] {
+        let condition = format!("context.headers has \"{header}\"");
+        check(&forbid(&format!("!({condition})")), None);
+        check(&format!("permit (principal, action, resource) when {{ {condition} }};"), None);
+    }
 }
 
 #[test]

@@ -77,6 +77,28 @@ async fn refuses_early_only_where_the_caller_is_believed() {
     }
 }
 
+/// The called side sees that the request came through a proxy, and which span called it.
+#[tokio::test]
+async fn refuses_nothing_early_for_a_header_that_is_changed_on_the_way() {
+    let forbid = r#"
+        permit (principal, action, resource);
+        @id("direct") forbid (principal, action, resource) unless { context.headers has via };
+        @id("parent") forbid (principal, action, resource)
+        when { context.headers has traceparent && context.headers.traceparent like "*" };
+        @id("tenant") forbid (principal, action, resource) unless { context.headers has "x-tenant" };
+    "#;
+    let engine = Engine::start(snapshot(1, forbid, ""));
+    let services = format!("{{ shop/payments: [\"{}\"] }}", backend::start().await);
+    let proxy = outbound_with(&engine, &services, "identity: header").await;
+    for (headers, status) in [(&[("x-tenant", "a")][..], StatusCode::OK), (&[], StatusCode::FORBIDDEN)] {
+        let mut request = get("/", headers);
+        request.headers_mut().insert("host", "payments".parse().unwrap());
+        let answer = send(proxy.addresses.outbound.unwrap(), Protocol::Http1, request).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(status != StatusCode::OK || answer.body.contains("via: 1.1 tollgate"), "{}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_cannot_be_reached_is_passed_over() {
     let engine = Engine::start(snapshot(1, PERMIT_ALL, ""));
