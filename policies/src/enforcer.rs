@@ -3,6 +3,7 @@
 //! share changes.
 
 mod apply;
+mod in_force;
 mod threads;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tollgate_api::v1;
 use tollgate_attributes::{Decision, Priority, Reason};
 
 pub use apply::ApplyError;
+pub use in_force::InForce;
 
 use crate::answer::{Answer, Applied};
 use crate::buckets::Buckets;
@@ -107,16 +109,22 @@ impl Enforcer {
         self.state.load().version
     }
 
+    /// What is in force now, for one decision: what it names is what the decision reads, whatever is applied meanwhile.
+    #[must_use]
+    pub fn in_force(&self) -> InForce<'_> {
+        InForce { enforcer: self, state: self.state.load() }
+    }
+
     /// Decides a request: access, then shaping. Takes tokens.
     #[must_use]
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
-        self.judge(facts, Spend::Take)
+        self.in_force().decide(facts)
     }
 
     /// As [`Enforcer::decide`], but takes nothing.
     #[must_use]
     pub fn look(&self, facts: &Facts<'_>) -> Verdict {
-        self.judge(facts, Spend::Look)
+        self.judge(&self.state.load(), facts, Spend::Look)
     }
 
     /// At the caller's side: the refusal that the called side would give if it has the same snapshot. Takes no token.
@@ -128,17 +136,20 @@ impl Enforcer {
     /// signals is left to it after 3 seconds of silence, and every request once leases have ended, as with `@offline`.
     #[must_use]
     pub fn refuses_early(&self, facts: &Facts<'_>) -> Option<Verdict> {
+        self.in_force().refuses_early(facts)
+    }
+
+    fn judge_early(&self, state: &State, facts: &Facts<'_>) -> Option<Verdict> {
         let now_ns = self.clock.monotonic_ns();
         if self.is_offline(now_ns) {
             return None;
         }
         let sight = if self.silent_ms(now_ns) > SIGNALS_LIVE_MS { Sight::WithoutSignals } else { Sight::Live };
-        let state = self.state.load();
         let loaded = state.loaded.as_ref().filter(|loaded| !loaded.is_observed(facts.destination))?;
         if self.standpoint.as_ref().is_some_and(|at| !at.refuses_early(facts.source, facts.destination)) {
             return None;
         }
-        let answer = self.answer(&state, loaded, facts);
+        let answer = self.answer(state, loaded, facts);
         let (reason, policies) = answer.early(sight)?;
         Some(Verdict {
             decision: Decision::Deny,
@@ -154,10 +165,11 @@ impl Enforcer {
         self.state.load().loaded.as_ref().map(|loaded| loaded.depends_on()).unwrap_or_default()
     }
 
-    /// Headers that the policies in force read, by lower-case name.
+    /// Headers that the policies in force read, by lower-case name. A decision may be made by others that come meanwhile:
+    /// see [`Enforcer::in_force`].
     #[must_use]
     pub fn headers(&self) -> Arc<[Arc<str>]> {
-        self.state.load().loaded.as_ref().map(|loaded| Arc::clone(&loaded.headers)).unwrap_or_default()
+        self.in_force().headers().cloned().unwrap_or_default()
     }
 
     /// How well remembered decisions serve, and which attribute is to blame where they do not.
@@ -186,15 +198,14 @@ impl Enforcer {
         self.buckets.held(self.clock.monotonic_ns())
     }
 
-    fn judge(&self, facts: &Facts<'_>, spend: Spend) -> Verdict {
-        let state = self.state.load();
+    fn judge(&self, state: &State, facts: &Facts<'_>, spend: Spend) -> Verdict {
         let Some(loaded) = &state.loaded else {
             return Verdict { decision: Decision::Deny, reason: Reason::NoSnapshot, ..self.empty(state.version) };
         };
         if self.standpoint.as_ref().is_some_and(|at| !at.decides(facts.destination)) {
             return Verdict { decision: Decision::Deny, reason: Reason::NoPermit, ..self.empty(state.version) };
         }
-        let answer = self.answer(&state, loaded, facts);
+        let answer = self.answer(state, loaded, facts);
         let is_observed = loaded.is_observed(facts.destination);
         answer.matches.failed.iter().for_each(|index| loaded.rule(*index).count_failure());
         let (shadow, failed) = (answer.shadow.clone(), answer.failed.clone());

@@ -37,7 +37,7 @@ pub struct Facts<'a> {
     pub user: &'a str,
     /// Whether the caller proved its identity by mutual TLS.
     pub is_mtls: bool,
-    /// Headers by lower-case name; those of [`Enforcer::headers`](crate::Enforcer::headers) are enough.
+    /// Headers by lower-case name; those of [`InForce::headers`](crate::InForce::headers) are enough.
     pub headers: &'a [(Arc<str>, String)],
     /// Size of the body, where it was announced.
     pub request_bytes: Option<u64>,

@@ -39,7 +39,7 @@ mod world;
 pub use clock::Clock;
 pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use enforcer::{ApplyError, Enforcer};
+pub use enforcer::{ApplyError, Enforcer, InForce};
 pub use facts::{ConcurrencyPermits, Facts, LimitState, Verdict};
 pub use ids::PolicyIds;
 pub use model::{SignalSchema, SignalType};

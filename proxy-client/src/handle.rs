@@ -143,7 +143,8 @@ fn find_service(worker: &Worker, exchange: &mut Exchange) -> Result<Rc<Cluster>,
 
 /// Asks the enforcer. On the way out it only refuses what would be refused anyway, and takes no token.
 fn decide(worker: &Worker, exchange: &mut Exchange, head: &Parts) -> Result<Option<Duration>, Refusal> {
-    let Collected { read, labels } = worker.wanted.collect(&worker.enforcer, &head.headers);
+    let policies = worker.enforcer.in_force();
+    let Collected { read, labels } = worker.wanted.collect(&policies, &head.headers);
     exchange.labels = labels;
     let facts = Facts {
         source: exchange.source.as_ref().map_or("", ServiceName::as_str),
@@ -163,11 +164,11 @@ fn decide(worker: &Worker, exchange: &mut Exchange, head: &Parts) -> Result<Opti
     };
     let verdict = match exchange.direction() {
         Direction::Outbound if worker.config.identity == Identity::Header => {
-            worker.enforcer.refuses_early(&facts).filter(|early| early.reason != Reason::NoSnapshot)
+            policies.refuses_early(&facts).filter(|early| early.reason != Reason::NoSnapshot)
         }
         // The called side will not believe who calls, and may decide differently.
         Direction::Outbound => None,
-        Direction::Inbound | Direction::Gateway => Some(worker.enforcer.decide(&facts)),
+        Direction::Inbound | Direction::Gateway => Some(policies.decide(&facts)),
     };
     exchange.decision = Decision::Allow;
     let Some(verdict) = verdict else { return Ok(None) };
