@@ -81,6 +81,12 @@ pub enum StoreError {
         /// The reporter.
         reporter: String,
     },
+    /// The thread that publishes rows has panicked. Nothing is acknowledged any more by this process.
+    #[error("rows are no longer published: {reason}; restart the engine, and report this")]
+    Broken {
+        /// What the panic said.
+        reason: String,
+    },
     /// A background task ended before its work was done: the process is stopping.
     #[error("the store is stopping")]
     Stopping,

@@ -1,7 +1,7 @@
 //! What the parts of the store share, whichever thread they are on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use super::options::MemoryLimits;
 use super::residents::Residents;
 use super::status::SealStatus;
 use crate::disk::Disk;
+use crate::error::StoreError;
 use crate::sealed::Sealed;
 use crate::table::TableSpec;
 use crate::view::View;
@@ -40,6 +41,32 @@ pub(super) struct Core {
     pub(super) seals: Mutex<SealStatus>,
     /// Held while sealing: one seal at a time.
     pub(super) sealing: tokio::sync::Mutex<()>,
+    pub(super) breakage: Breakage,
+}
+
+/// Why rows are no longer published, once they are not: the thread that does so has panicked, and may have left `books` with
+/// half a batch. Only the next process publishes again, from what the log holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Breakage(Arc<OnceLock<String>>);
+
+impl Breakage {
+    pub(super) fn note(&self, reason: String) {
+        tracing::error!(reason, "the thread that publishes rows broke off: nothing is acknowledged until a restart");
+        let _ = self.0.set(reason);
+    }
+
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.reason().map_or(Ok(()), |reason| Err(StoreError::Broken { reason: reason.to_owned() }))
+    }
+
+    /// Why something ended before its time.
+    pub(super) fn or_stopping(&self) -> StoreError {
+        self.check().err().unwrap_or(StoreError::Stopping)
+    }
 }
 
 impl Core {

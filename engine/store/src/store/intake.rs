@@ -3,6 +3,7 @@
 use arrow::record_batch::RecordBatch;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
+use super::core::Breakage;
 use super::publisher::{Pending, mark};
 use super::{Store, books};
 use crate::error::StoreError;
@@ -31,7 +32,10 @@ pub enum Appended {
 /// The place of a batch in the log, on its way to being kept.
 #[derive(Debug)]
 #[must_use = "a batch may be acknowledged only when it is kept"]
-pub struct Ticket(Kind);
+pub struct Ticket {
+    kind: Kind,
+    breakage: Breakage,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -44,13 +48,13 @@ impl Ticket {
     /// Waits until the batch is kept and visible.
     ///
     /// # Errors
-    /// The store was closed first: it is not known whether the batch is kept.
+    /// The store was closed, or broke off, first: it is not known whether the batch is kept.
     pub async fn kept(self) -> Result<Appended, StoreError> {
-        match self.0 {
-            Kind::New(done) => done.await.map(|()| Appended::New).map_err(|_| StoreError::Stopping),
+        match self.kind {
+            Kind::New(done) => done.await.map(|()| Appended::New).map_err(|_| self.breakage.or_stopping()),
             Kind::Duplicate(mut published, position) => {
                 let kept = published.wait_for(|published| position <= *published).await;
-                kept.map(|_| Appended::Duplicate).map_err(|_| StoreError::Stopping)
+                kept.map(|_| Appended::Duplicate).map_err(|_| self.breakage.or_stopping())
             }
         }
     }
@@ -73,8 +77,9 @@ impl Store {
     /// A batch without rows and payload moves the reporter's mark: that is how a refused one is passed over for good.
     ///
     /// # Errors
-    /// The record is too large, its rows do not fit the table, its reporter's run is too old, or the store is closed.
+    /// The record is too large, its rows do not fit the table, its reporter's run is too old, or the store is closed or broken.
     pub async fn offer(&self, record: Record, rows: RecordBatch) -> Result<Ticket, StoreError> {
+        self.core.breakage.check()?;
         let spec = self.core.tables.first().ok_or(StoreError::Stopping)?;
         books::check(spec, &rows)?;
         check_size(&record)?;
@@ -82,7 +87,8 @@ impl Store {
             return Ok(duplicate);
         }
         let charge = self.core.charge(hot::memory_bytes(&rows) + record.payload.len());
-        let room = take_room(&self.core.room, charge, || self.core.pressed.notify_one()).await?;
+        let room = take_room(&self.core.room, charge, || self.core.pressed.notify_one()).await;
+        let room = room.ok_or_else(|| self.core.breakage.or_stopping())?;
         // Another connection may have offered it meanwhile.
         let mut offered = self.offered.lock();
         if let Some(duplicate) = self.duplicate(&offered, &record)? {
@@ -94,7 +100,7 @@ impl Store {
         offered.marks.advance(&mark);
         // It is given back when the record is sealed.
         room.forget();
-        Ok(Ticket(Kind::New(kept)))
+        Ok(self.ticket(Kind::New(kept)))
     }
 
     /// The ticket of a batch that was here before.
@@ -107,9 +113,13 @@ impl Store {
                 // When exactly it is kept is known only for the newest records of all: they are a group or two away.
                 let is_kept = *sequence <= self.mark(reporter, *epoch);
                 let position = if is_kept { Position::default() } else { offered.last };
-                Ok(Some(Ticket(Kind::Duplicate(self.published.clone(), position))))
+                Ok(Some(self.ticket(Kind::Duplicate(self.published.clone(), position))))
             }
         }
+    }
+
+    fn ticket(&self, kind: Kind) -> Ticket {
+        Ticket { kind, breakage: self.core.breakage.clone() }
     }
 }
 
@@ -124,10 +134,11 @@ fn check_size(record: &Record) -> Result<(), StoreError> {
     }
 }
 
-async fn take_room(room: &Semaphore, charge: u32, press: impl FnOnce()) -> Result<SemaphorePermit<'_>, StoreError> {
+/// `None` when there will be no more room.
+async fn take_room(room: &Semaphore, charge: u32, press: impl FnOnce()) -> Option<SemaphorePermit<'_>> {
     if let Ok(permit) = room.try_acquire_many(charge) {
-        return Ok(permit);
+        return Some(permit);
     }
     press();
-    room.acquire_many(charge).await.map_err(|_| StoreError::Stopping)
+    room.acquire_many(charge).await.ok()
 }

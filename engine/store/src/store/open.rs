@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
 use super::books::{self, Arrived, Books};
-use super::core::Core;
+use super::core::{Breakage, Core};
 use super::derive::Derive;
 use super::intake::Offered;
 use super::options::{Durability, StoreOptions};
@@ -103,6 +103,7 @@ async fn open_core(
         residents: Mutex::new(Residents::new(memory.resident_bytes)),
         seals: Mutex::new(SealStatus::default()),
         sealing: tokio::sync::Mutex::new(()),
+        breakage: Breakage::default(),
     };
     core.room.add_permits(core.room_all());
     core.books.lock().refresh(&core.sealed.files(), &core.view);

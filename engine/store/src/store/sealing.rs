@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::Store;
 use super::books::Cut;
 use super::core::Core;
+use super::options::Durability;
 use crate::error::StoreError;
 use crate::hot;
 use crate::sealed::{Seal, split};
@@ -23,8 +24,12 @@ impl Store {
     /// there stays until the next seal. It goes on when the future is dropped.
     ///
     /// # Errors
-    /// Files or manifest could not be written: all is as before, and can be tried again.
+    /// Files or manifest could not be written: all is as before, and can be tried again. Or the store is broken: what is
+    /// derived may hold half a batch, which the next process counts anew from the log.
     pub async fn seal_now(self: &Arc<Self>) -> Result<(), StoreError> {
+        if self.durability == Durability::Disk {
+            self.core.breakage.check()?;
+        }
         let store = Arc::clone(self);
         let seal = async move {
             let sealed = store.core.seal().await?;

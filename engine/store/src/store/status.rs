@@ -34,6 +34,8 @@ pub struct StoreStatus {
     pub seals: SealStatus,
     /// Files.
     pub sealed: SealedStatus,
+    /// Why nothing is published any more, if the thread that does so has panicked.
+    pub broken: Option<String>,
     /// Bytes free where the data directory is, if the system says so.
     pub free_bytes: Option<u64>,
 }
@@ -67,14 +69,19 @@ impl SealStatus {
 }
 
 impl StoreStatus {
-    /// Whether what comes is kept: the log's state, or, when that is well, that of sealing.
+    /// Whether what comes is kept: whether it is published, the log's state, or, when that is well, that of sealing.
     #[must_use]
     pub fn disk(&self) -> DiskState {
-        match (&self.log.disk, &self.seals.failure) {
-            (DiskState::Good, Some(reason)) if self.seals.is_full => DiskState::Full { reason: reason.clone() },
-            (DiskState::Good, Some(reason)) => DiskState::Failing { reason: reason.clone() },
-            (state, _) => state.clone(),
-        }
+        disk_state(self.broken.as_deref(), &self.log.disk, &self.seals)
+    }
+}
+
+fn disk_state(broken: Option<&str>, log: &DiskState, seals: &SealStatus) -> DiskState {
+    match (broken, log, &seals.failure) {
+        (Some(reason), ..) => DiskState::Failing { reason: format!("rows are no longer published: {reason}") },
+        (_, DiskState::Good, Some(reason)) if seals.is_full => DiskState::Full { reason: reason.clone() },
+        (_, DiskState::Good, Some(reason)) => DiskState::Failing { reason: reason.clone() },
+        (_, state, _) => state.clone(),
     }
 }
 
@@ -99,6 +106,7 @@ impl Store {
             log: self.log.status(),
             seals: core.seals.lock().clone(),
             sealed: core.sealed.status(now_us()),
+            broken: core.breakage.reason().map(str::to_owned),
             free_bytes: self.free_bytes(),
         }
     }

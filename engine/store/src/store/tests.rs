@@ -1,6 +1,7 @@
 mod crashes;
 mod intake;
 mod measure;
+mod publishing;
 mod views;
 
 use std::collections::BTreeMap;
