@@ -136,6 +136,7 @@ fn compile_all(
     memory: &mut Memory,
 ) -> Result<Compiled, Diagnostics> {
     let mut problems = Diagnostics(checks::strays(sources));
+    problems.0.extend(checks::lists(sources));
     let entities = match &sources.entities {
         Some(file) => entities::read(file, &mut problems),
         None => EntityFile::default(),

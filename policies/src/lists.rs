@@ -2,7 +2,8 @@
 //!
 //! A list is declared in `lists/*.yaml` of the policy directory. What is in it comes from elsewhere and changes by itself:
 //! [`Keeper`] says which lists are due, takes what was fetched, and keeps the last good one when a source fails. It does
-//! no I/O. [`Lists::on`] says which lists a request is on, which is what policies are to see as a set of names,
+//! no I/O, and nothing in this version fetches for it: [`compile`](crate::compile()) only checks declarations. [`Lists::on`]
+//! says which lists a request is on, which is what policies are to see as a set of names,
 //! `context.lists.contains("bad-addresses")`.
 
 mod declaration;

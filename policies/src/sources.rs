@@ -16,7 +16,7 @@ pub(crate) const ENTITIES: &str = "entities.json";
 /// The generated schema, in each folder of policies: where Cedar's editor extensions look for one.
 const SCHEMA: &str = "schema.cedarschema.json";
 /// Names that may stand at the root of the directory.
-const KNOWN: &[&str] = &["access", "shaping", "signals", "tests", ENTITIES];
+const KNOWN: &[&str] = &["access", "shaping", "signals", "tests", "lists", ENTITIES];
 
 /// One file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Sources {
     pub signals: Vec<SourceFile>,
     /// `entities.json`.
     pub entities: Option<SourceFile>,
+    /// `lists/*.yaml`. [`compile`](crate::compile()) warns of what is wrong with them, and uses none. What they name
+    /// beside them is not read.
+    pub lists: Vec<SourceFile>,
     /// `tests/*.yaml` and `tests/*.json`. Only [`Sources::read_tests`] reads them: no test keeps policies from being
     /// enforced.
     pub tests: Vec<SourceFile>,
@@ -59,6 +62,7 @@ impl Sources {
             signals: reader.folder(dir, "signals", ".sql"),
             ..Self::default()
         };
+        sources.lists = reader.named(dir, "lists", ".yaml");
         if root.iter().any(|name| name == ENTITIES) {
             sources.entities = reader.file(dir, ENTITIES.to_owned());
         }
@@ -91,6 +95,7 @@ impl Sources {
             shaping: vec![file!("shaping/limits.cedar")],
             signals: vec![file!("signals/service.sql")],
             entities: Some(file!("entities.json")),
+            lists: Vec::new(),
             tests: vec![file!("tests/shop.yaml")],
             strays: Vec::new(),
         }
@@ -101,7 +106,8 @@ impl Sources {
     /// # Errors
     /// The first file or directory that could not be written.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        for folder in ["access", "shaping", "signals", "tests"] {
+        let folders = ["access", "shaping", "signals", "tests"].into_iter();
+        for folder in folders.chain((!self.lists.is_empty()).then_some("lists")) {
             fs::create_dir_all(dir.join(folder))?;
         }
         self.files().try_for_each(|file| fs::write(dir.join(&file.path), &file.text))
@@ -132,7 +138,8 @@ impl Sources {
 
     /// Every file.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
-        self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities).chain(&self.tests)
+        let policies = self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities);
+        policies.chain(&self.lists).chain(&self.tests)
     }
 }
 
@@ -160,6 +167,15 @@ impl Reader {
             }
         }
         files
+    }
+
+    /// As [`Reader::folder`], where other files are passed over.
+    fn named(&mut self, dir: &Path, folder: &str, suffix: &str) -> Vec<SourceFile> {
+        if !dir.join(folder).is_dir() {
+            return Vec::new();
+        }
+        let names = self.list(&dir.join(folder), folder).into_iter().filter(|name| name.ends_with(suffix));
+        names.filter_map(|name| self.file(dir, format!("{folder}/{name}"))).collect()
     }
 
     /// Names in a directory, sorted.

@@ -8,6 +8,7 @@ use super::PolicyKind;
 use super::parsed::Parsed;
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::entities::{self, EntityFile};
+use crate::lists::Declaration;
 use crate::model::{self, AttributeType, GROUP, Known, SERVICE, USER};
 use crate::shaping::{Cost, CostAttribute, Shaping};
 use crate::sources::Sources;
@@ -24,6 +25,19 @@ pub(crate) fn strays(sources: &Sources) -> Vec<Diagnostic> {
         warnings.push(Diagnostic::warning("TG0005", "", message));
     }
     warnings
+}
+
+/// Lists, of which policies see none yet: what is wrong with one keeps no policy from being enforced.
+pub(crate) fn lists(sources: &Sources) -> Vec<Diagnostic> {
+    let unused = |path: &String| {
+        let help = "policies of this version see no lists, and nothing fetches them";
+        Diagnostic::warning("TG0803", path, "checked, and not used").help(help)
+    };
+    let declared = sources.lists.iter().map(|file| match Declaration::read(file) {
+        Ok(_) => unused(&file.path),
+        Err(wrong) => Diagnostic { severity: Severity::Warning, ..wrong },
+    });
+    declared.collect()
 }
 
 /// Names in a policy that nothing has: each with its diagnostic.

@@ -182,6 +182,26 @@ fn reads_back_what_it_wrote_and_passes_over_what_editors_leave() {
 }
 
 #[test]
+fn lists_are_checked_and_said_not_to_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    std::fs::create_dir_all(dir.path().join("access")).unwrap();
+    std::fs::create_dir_all(dir.path().join("lists")).unwrap();
+    write("access/all.cedar", ALL);
+    write("lists/bad-addresses.yaml", "kind: cidr\nfile: bad-addresses.txt\n");
+    write("lists/bad-addresses.txt", "192.0.2.0/24\n");
+    write("lists/users.yaml", "kind: exact\nof: usr\nfile: users.txt\n");
+    let sources = Sources::read(dir.path()).unwrap();
+    assert!(sources.strays.is_empty(), "{:?}", sources.strays);
+    let copy = tempfile::tempdir().unwrap();
+    sources.write(copy.path()).unwrap();
+    assert_eq!(Sources::read(copy.path()).unwrap(), sources);
+    let compiled = compile(&sources, &signals(), &Mode::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let said: Vec<_> = compiled.warnings.0.iter().map(|warning| (warning.code, warning.file.as_str())).collect();
+    assert_eq!(said, [("TG0803", "lists/bad-addresses.yaml"), ("TG0802", "lists/users.yaml")]);
+}
+
+#[test]
 fn a_missing_directory_is_one_clear_error() {
     let problems = Sources::read(std::path::Path::new("no/such/directory")).unwrap_err();
     assert_eq!(problems.0.len(), 1);
