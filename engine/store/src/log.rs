@@ -135,6 +135,11 @@ impl<T: Send + 'static> Log<T> {
         LogStatus { waiting_records, waiting_bytes, segments, segment_bytes, ..self.counters.get() }
     }
 
+    /// Whether it can be written. Takes no lock that anybody holds while writing.
+    pub(crate) fn disk(&self) -> DiskState {
+        self.counters.disk()
+    }
+
     /// Takes no further records and waits until those that wait are written, or cannot be. Blocks.
     pub(crate) fn close(&self) {
         self.queue.close();

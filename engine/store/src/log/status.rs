@@ -87,6 +87,10 @@ impl Counters {
         std::mem::replace(&mut status.disk, state.clone()) != state
     }
 
+    pub(super) fn disk(&self) -> DiskState {
+        self.0.lock().disk.clone()
+    }
+
     pub(super) fn get(&self) -> LogStatus {
         self.0.lock().clone()
     }

@@ -86,7 +86,14 @@ fn disk_state(broken: Option<&str>, log: &DiskState, seals: &SealStatus) -> Disk
 }
 
 impl Store {
-    /// How the store is doing.
+    /// Whether what comes is kept, as [`StoreStatus::disk`] says. For whoever asks often or must have an answer: it takes no
+    /// lock that is held during input or output, and asks nothing of the file system.
+    #[must_use]
+    pub fn disk(&self) -> DiskState {
+        disk_state(self.core.breakage.reason(), &self.log.disk(), &self.core.seals.lock())
+    }
+
+    /// How the store is doing. May wait for a disk: the manifest is looked at, and the file system asked for its room.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
         let core = &self.core;

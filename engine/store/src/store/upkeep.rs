@@ -75,6 +75,15 @@ impl Store {
             self.refresh();
         }
         drop(expired);
+        self.compact().await
+    }
+
+    /// One step of compaction alone: it removes no row. Says whether there may be more to compact. Goes on when the future is
+    /// dropped, but for showing what has changed.
+    ///
+    /// # Errors
+    /// As [`Sealed::compact_step`](crate::Sealed::compact_step): it can be tried again.
+    pub async fn compact(&self) -> Result<bool, crate::StoreError> {
         let compacted = self.core.sealed.compact_step(now_us()).await;
         // Also after an error: a file may have been set aside, which a view must not list any more.
         if !matches!(compacted, Ok(None)) {

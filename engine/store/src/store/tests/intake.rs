@@ -152,6 +152,24 @@ async fn a_full_disk_is_a_state_that_ends_by_itself() {
     assert_holds(&store, [(0, 1)].into_iter());
 }
 
+#[tokio::test]
+async fn the_state_of_the_disk_is_told_while_everything_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = failing(dir.path());
+    let (store, _) = open(StoreOptions { disk: Arc::new(disk.clone()), ..options(dir.path()) }).await.unwrap();
+    append(&store, 0, 1).await.unwrap();
+    disk.set_full(true);
+    store.seal_now().await.unwrap_err();
+    let sealed = &store.core.sealed.state;
+    let (_manifest, _rewriting) = (sealed.manifest.lock(), sealed.rewriting.lock());
+    let (_books, _sealing) = (store.core.books.lock(), store.core.sealing.try_lock().unwrap());
+    let (sender, answer) = std::sync::mpsc::channel();
+    let asked = Arc::clone(&store);
+    std::thread::spawn(move || sender.send(asked.disk()));
+    let answer = answer.recv_timeout(Duration::from_secs(20)).expect("it waits for nobody");
+    assert!(matches!(answer, crate::DiskState::Full { .. }), "{answer:?}");
+}
+
 fn failing(dir: &Path) -> FailingDisk {
     std::fs::create_dir(dir.join("graves")).unwrap();
     FailingDisk::new(&dir.join("graves"), 1)

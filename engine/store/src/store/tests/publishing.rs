@@ -46,6 +46,7 @@ async fn a_panic_while_publishing_is_seen_by_all_and_loses_nothing() {
     assert_broken(store.seal_now().await);
     let DiskState::Failing { reason } = store.status().disk() else { panic!("{:?}", store.status().disk()) };
     assert!(reason.ends_with("a batch that cannot be counted"), "{reason}");
+    assert_eq!(store.disk(), store.status().disk());
     store.close().await.unwrap();
     drop(store);
     let store = open_local(dir.path()).await;

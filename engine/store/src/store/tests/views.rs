@@ -39,6 +39,23 @@ async fn a_view_does_not_list_a_file_that_compaction_has_set_aside() {
 }
 
 #[tokio::test]
+async fn compaction_alone_removes_no_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut old = tables();
+    old[0].retention.age = Some(Duration::from_secs(3_600));
+    let (store, _) = Store::open(options(dir.path()), old, Box::new(Count::default()), rederive).await.unwrap();
+    for sequence in 1..=3 {
+        append(&store, 0, sequence).await.unwrap();
+        store.seal_now().await.unwrap();
+    }
+    while store.compact().await.unwrap() {}
+    assert_holds(&store, (1..=3).map(|sequence| (0, sequence)));
+    assert!(store.view().tables[0].files.iter().all(|file| file.sorted));
+    store.look_after_files().await.unwrap();
+    assert!(store.view().tables[0].files.is_empty(), "all of them are old");
+}
+
+#[tokio::test]
 async fn a_seal_goes_well_although_a_segment_stays() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_local(dir.path()).await;
