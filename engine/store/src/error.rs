@@ -47,6 +47,23 @@ pub enum StoreError {
         /// What it is.
         problem: String,
     },
+    /// Sealed files are somewhere else than where they are looked for.
+    #[error(
+        "the sealed files of `{}` are in {recorded}, and {missing} of {files} are not in {asked}: start it with {recorded} \
+         as before, or copy `tables/` from there to {asked} first", path.display()
+    )]
+    Elsewhere {
+        /// The directory of the manifest that says so.
+        path: PathBuf,
+        /// Where they are.
+        recorded: String,
+        /// Where they were looked for.
+        asked: String,
+        /// Files that are not there, or could not be looked for.
+        missing: usize,
+        /// Files that the manifest lists.
+        files: usize,
+    },
     /// Rows could not be turned into Parquet or back.
     #[error("cannot {action} `{key}`: {source}")]
     Parquet {

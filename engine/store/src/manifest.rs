@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
+use crate::objects::Place;
 use crate::{Marks, StoreError};
 
 pub(crate) use self::catalog::Catalog;
@@ -92,13 +93,19 @@ impl Manifest {
         Ok(Some(manifest))
     }
 
-    /// Writes the first manifest of an engine.
-    pub(crate) fn create(disk: Arc<dyn Disk>, dir: &Path, engine: Arc<str>) -> Result<Self, StoreError> {
-        let catalog = Catalog { engine: engine.to_string(), ..Catalog::default() };
+    /// Writes the first manifest of an engine, whose files go to a place.
+    pub(crate) fn create(disk: Arc<dyn Disk>, dir: &Path, engine: Arc<str>, place: Place) -> Result<Self, StoreError> {
+        let catalog = Catalog { engine: engine.to_string(), place: Some(place), ..Catalog::default() };
         let (dir, number, bytes, snapshot_bytes) = (dir.to_owned(), 0, 0, 0);
         let mut manifest = Self { disk, dir, engine, number, file: None, bytes, snapshot_bytes, catalog };
         manifest.rewrite()?;
         Ok(manifest)
+    }
+
+    /// Writes down that the files are in another place than it says, or where they are, if it does not say it.
+    pub(crate) fn settle_in(&mut self, place: Place) -> Result<(), StoreError> {
+        self.catalog.place = Some(place);
+        self.rewrite()
     }
 
     /// Everything that the entries so far add up to.

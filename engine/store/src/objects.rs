@@ -5,6 +5,7 @@
 //! All calls block; they belong on threads that may.
 
 mod chunks;
+mod place;
 mod reader;
 mod s3;
 mod upload;
@@ -33,6 +34,7 @@ use crate::{SealedFile, StoreError};
 use self::reader::RemoteFile;
 
 pub(crate) use self::chunks::Chunks;
+pub(crate) use self::place::Place;
 pub use self::s3::S3;
 pub(crate) use self::upload::{UNFINISHED, Upload};
 
@@ -41,23 +43,35 @@ pub(crate) use self::upload::{UNFINISHED, Upload};
 pub struct Remote {
     /// The store.
     pub store: Arc<dyn ObjectStore>,
+    /// Its bucket. Bucket, endpoint and prefix are written down: files are not looked for anywhere else later.
+    pub bucket: String,
+    /// Where it is, if not at Amazon.
+    pub endpoint: Option<String>,
     /// What all keys begin with: `telemetry/prod`.
     pub prefix: Path,
+}
+
+impl Remote {
+    pub(crate) fn place(&self) -> Place {
+        let Self { store: _, bucket, endpoint, prefix } = self;
+        let endpoint = endpoint.as_ref().map(|endpoint| endpoint.trim_end_matches('/').to_owned());
+        Place::Remote { bucket: bucket.clone(), prefix: prefix.to_string(), endpoint }
+    }
 }
 
 /// Where sealed files are.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     disk: Arc<dyn Disk>,
-    place: Place,
+    root: Root,
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Root {
     Local(PathBuf),
-    Remote(String),
+    Remote(Place),
 }
 
 impl Objects {
@@ -66,13 +80,21 @@ impl Objects {
         disk.make_dir(root).map_err(StoreError::io("make directory", root))?;
         let store = LocalFileSystem::new_with_prefix(root);
         let store = store.map_err(|source| failed("open", &Path::default(), &root.display().to_string(), source))?;
-        Ok(Self { disk, place: Place::Local(root.to_owned()), store: Arc::new(store), runtime })
+        Ok(Self { disk, root: Root::Local(root.to_owned()), store: Arc::new(store), runtime })
     }
 
     /// Objects below a prefix.
     pub(crate) fn remote(disk: Arc<dyn Disk>, remote: Remote, runtime: Handle) -> Self {
-        let place = Place::Remote(format!("{} below `{}`", remote.store, remote.prefix));
-        Self { disk, place, store: Arc::new(PrefixStore::new(remote.store, remote.prefix)), runtime }
+        let root = Root::Remote(remote.place());
+        Self { disk, root, store: Arc::new(PrefixStore::new(remote.store, remote.prefix)), runtime }
+    }
+
+    /// What is written down of where the files are.
+    pub(crate) fn place(&self) -> Place {
+        match &self.root {
+            Root::Local(_) => Place::Local,
+            Root::Remote(place) => place.clone(),
+        }
     }
 
     /// For reading: keys are those of [`SealedFile::key`].
@@ -103,7 +125,7 @@ impl Objects {
     /// Keys and sizes of everything below a directory.
     pub(crate) fn list(&self, directory: &str) -> Result<Vec<(Path, u64)>, StoreError> {
         let prefix = Path::from(directory);
-        if let Place::Local(root) = &self.place {
+        if let Root::Local(root) = &self.root {
             let mut listed = Vec::new();
             self.walk(root, directory, &mut listed)?;
             return Ok(listed);
@@ -119,9 +141,9 @@ impl Objects {
 
     /// Local path of a key; `None` in a remote store.
     pub(crate) fn path(&self, key: &Path) -> Option<PathBuf> {
-        match &self.place {
-            Place::Local(root) => Some(root.join(key.as_ref())),
-            Place::Remote(_) => None,
+        match &self.root {
+            Root::Local(root) => Some(root.join(key.as_ref())),
+            Root::Remote(_) => None,
         }
     }
 
@@ -179,9 +201,9 @@ impl Objects {
     }
 
     fn failed(&self, action: &'static str, key: &Path, source: object_store::Error) -> StoreError {
-        let place = match &self.place {
-            Place::Local(root) => root.display().to_string(),
-            Place::Remote(name) => name.clone(),
+        let place = match &self.root {
+            Root::Local(root) => root.display().to_string(),
+            Root::Remote(place) => place.to_string(),
         };
         failed(action, key, &place, source)
     }

@@ -81,7 +81,8 @@ async fn lives_in(remote: Remote) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lives_in_memory() {
-    lives_in(Remote { store: Arc::new(InMemory::new()), prefix: "telemetry".into() }).await;
+    let store = Arc::new(InMemory::new());
+    lives_in(Remote { store, bucket: "memory".into(), endpoint: None, prefix: "telemetry".into() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

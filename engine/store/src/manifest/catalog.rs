@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, FileEntry, MarkEntry};
+use crate::objects::Place;
 use crate::{Marks, Position};
 
 /// What the entries of a manifest add up to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Catalog {
     pub(crate) engine: String,
+    /// Where the files are; `None` while it is not known.
+    pub(crate) place: Option<Place>,
     /// Rises with each entry that adds files, and is part of their names.
     pub(crate) generation: u64,
     pub(crate) sealed_through: Position,
@@ -62,10 +65,10 @@ impl Catalog {
     pub(super) fn apply(&mut self, entry: Entry) -> Result<(), String> {
         self.check(&entry)?;
         match entry {
-            Entry::Snapshot { engine, generation, sealed_through, marks, files, ledger } => {
+            Entry::Snapshot { engine, place, generation, sealed_through, marks, files, ledger } => {
                 let files = files.into_iter().map(|file| (file.key.clone(), file)).collect();
                 let marks = marks.into_iter().map(Into::into).collect();
-                *self = Self { engine, generation, sealed_through, marks, files, ledger };
+                *self = Self { engine, place, generation, sealed_through, marks, files, ledger };
             }
             Entry::Seal { generation, through, marks, add, .. } => {
                 self.generation = generation;
@@ -100,6 +103,7 @@ impl Catalog {
     pub(super) fn snapshot(&self) -> Entry {
         Entry::Snapshot {
             engine: self.engine.clone(),
+            place: self.place.clone(),
             generation: self.generation,
             sealed_through: self.sealed_through,
             marks: self.marks.iter().map(Into::into).collect(),

@@ -1,4 +1,4 @@
-//! What one entry of the manifest says. Version 1; samples of it are read by a test for ever.
+//! What one entry of the manifest says. Version 2; samples of it and of version 1 are read by a test for ever.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Ledger;
 use crate::Position;
 use crate::marks::Mark;
+use crate::objects::Place;
 
 /// One change of what is sealed, or all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub(crate) enum Entry {
     /// Everything before this entry.
     Snapshot {
         engine: String,
+        /// Where the files are. Version 1 did not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<Place>,
         generation: u64,
         sealed_through: Position,
         marks: Vec<MarkEntry>,

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::StoreError;
 
 const MAGIC: &[u8; 4] = b"TGMF";
-const VERSION: u32 = 1;
+/// Version 2 says where the sealed files are. An engine that does not know it would look for them elsewhere.
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 8;
 const FRAME_HEADER_BYTES: usize = 12;
 
@@ -53,7 +54,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Frames<'_>, Problem> {
     let magic = bytes.get(..MAGIC.len());
     let version = bytes.get(MAGIC.len()..).and_then(u32_at);
     match (magic, version) {
-        (Some(magic), Some(VERSION)) if magic == MAGIC => {}
+        (Some(magic), Some(1..=VERSION)) if magic == MAGIC => {}
         (Some(magic), Some(version)) if magic == MAGIC => {
             return Err(Problem::Foreign(format!("has version {version}, this program knows up to {VERSION}")));
         }
@@ -136,8 +137,11 @@ mod tests {
 
     #[test]
     fn other_files_and_versions_are_named_for_what_they_are() {
-        let newer = [&MAGIC[..], &2_u32.to_le_bytes()].concat();
-        assert_eq!(parse(&newer), Err(Problem::Foreign("has version 2, this program knows up to 1".to_owned())));
+        for version in [0, 3] {
+            let other = [&MAGIC[..], &u32::to_le_bytes(version)].concat();
+            let problem = format!("has version {version}, this program knows up to 2");
+            assert_eq!(parse(&other), Err(Problem::Foreign(problem)));
+        }
         for bytes in [&b""[..], b"TGM", b"PAR1 and more"] {
             assert_eq!(parse(bytes), Err(Problem::Foreign("is not a manifest of tollgate".to_owned())));
         }

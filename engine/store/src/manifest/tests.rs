@@ -35,7 +35,7 @@ fn seal(manifest: &Manifest, through: u64) -> Entry {
 }
 
 fn create(dir: &Path) -> Manifest {
-    Manifest::create(Arc::new(LocalDisk), dir, "e1".into()).unwrap()
+    Manifest::create(Arc::new(LocalDisk), dir, "e1".into(), Place::Local).unwrap()
 }
 
 fn reopen(dir: &Path) -> Manifest {
@@ -110,10 +110,10 @@ fn a_newer_or_foreign_manifest_is_refused_by_name() {
     let mut bytes = fs::read(&path).unwrap();
     let open = |engine: &str| Manifest::open(Arc::new(LocalDisk), dir.path(), engine.into()).unwrap_err().to_string();
     assert!(open("e2").contains("is another engine's manifest"));
-    bytes[4] = 2;
+    bytes[4] = 3;
     fs::write(&path, bytes).unwrap();
     let error = open("e1");
-    assert!(error.contains(&path.display().to_string()) && error.contains("has version 2"), "{error}");
+    assert!(error.contains(&path.display().to_string()) && error.contains("has version 3"), "{error}");
 }
 
 /// Whatever step fails, and wherever the power goes: what was acknowledged is there, and the rest as a whole or not at all.
@@ -130,10 +130,10 @@ fn check_fault_at(step: u64, fault: Fault) {
     let (dir, graves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let disk = FailingDisk::new(graves.path(), step);
     let dir = dir.path().join("manifest");
-    let mut manifest = Manifest::create(Arc::new(disk.clone()), &dir, "e1".into()).ok();
+    let mut manifest = Manifest::create(Arc::new(disk.clone()), &dir, "e1".into(), Place::Local).ok();
     if manifest.is_none() {
         disk.make_dir(&dir).unwrap();
-        manifest = Manifest::create(Arc::new(disk.clone()), &dir, "e1".into()).ok();
+        manifest = Manifest::create(Arc::new(disk.clone()), &dir, "e1".into(), Place::Local).ok();
     }
     let mut manifest = manifest.unwrap();
     disk.fail_at(disk.operations() + step, fault);

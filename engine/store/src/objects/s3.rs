@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
@@ -62,12 +62,14 @@ impl Remote {
         if let (Some(id), Some(secret)) = (&s3.access_key_id, &s3.secret_access_key) {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
         }
+        // It may be the environment's.
+        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
         let allow_http = s3.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let client = ClientOptions::new().with_timeout(REQUEST).with_allow_http(allow_http);
         let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 10, retry_timeout: RETRIES };
         let store = builder.with_client_options(client).with_retry(retry).build();
         let store = store.map_err(|source| failed("open", &Path::default(), &s3.bucket, source))?;
-        Ok(Self { store: Arc::new(store), prefix: Path::from(s3.prefix.as_str()) })
+        Ok(Self { store: Arc::new(store), bucket: s3.bucket.clone(), endpoint, prefix: Path::from(s3.prefix.as_str()) })
     }
 }
 
@@ -87,6 +89,7 @@ mod tests {
         };
         let remote = Remote::s3(&s3).unwrap();
         assert_eq!(remote.prefix.as_ref(), "prod/a");
+        assert_eq!(remote.place().to_string(), "`s3://telemetry/prod/a` at `http://127.0.0.1:8333`");
         assert!(!format!("{s3:?} {remote:?}").contains("hidden"));
     }
 }

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 
 use super::{ASIDE, Files, MANIFEST, Name, Opened, Sealed, SealedOptions, State, TABLES, sealed_file};
 use crate::aside::{self, Aside};
-use crate::manifest::{Catalog, Manifest};
-use crate::objects::Objects;
+use crate::manifest::{Catalog, FileEntry, Manifest};
+use crate::objects::{Objects, Place};
 use crate::{StoreError, TableSpec};
 
 impl Sealed {
@@ -22,7 +22,8 @@ impl Sealed {
     /// A remote store that does not answer is no reason not to start: nothing is checked and nothing removed then.
     ///
     /// # Errors
-    /// When the manifest is damaged, of a newer version or another engine's, or is missing though there are files.
+    /// When the manifest is damaged, of a newer version or another engine's, or is missing though there are files; or when
+    /// the files are in another place.
     pub async fn open(options: SealedOptions, tables: Vec<TableSpec>) -> Result<(Self, Opened), StoreError> {
         let runtime = Handle::current();
         let open = tokio::task::spawn_blocking(move || open(options, tables, runtime));
@@ -46,7 +47,7 @@ fn open(options: SealedOptions, tables: Vec<TableSpec>, runtime: Handle) -> Resu
         }
     };
     let dir = options.dir.join(MANIFEST);
-    let manifest = match Manifest::open(Arc::clone(&disk), &dir, Arc::clone(&options.engine))? {
+    let mut manifest = match Manifest::open(Arc::clone(&disk), &dir, Arc::clone(&options.engine))? {
         Some(manifest) => manifest,
         None => {
             let mut keys = present.iter().flat_map(BTreeMap::keys);
@@ -54,9 +55,10 @@ fn open(options: SealedOptions, tables: Vec<TableSpec>, runtime: Handle) -> Resu
                 let problem = format!("no manifest is in it, though there are sealed files such as `{key}`");
                 return Err(StoreError::Damaged { path: dir, problem });
             }
-            Manifest::create(Arc::clone(&disk), &dir, Arc::clone(&options.engine))?
+            Manifest::create(Arc::clone(&disk), &dir, Arc::clone(&options.engine), objects.place())?
         }
     };
+    check_place(&mut manifest, objects.place(), present.as_ref(), &dir)?;
     let mut check = Check { options: &options, objects: &objects, aside: Vec::new() };
     let files = check.files(&tables, manifest.catalog(), present.as_ref())?;
     if let Some(present) = &present {
@@ -78,6 +80,41 @@ fn open(options: SealedOptions, tables: Vec<TableSpec>, runtime: Handle) -> Resu
         options,
     };
     Ok((Sealed { state: Arc::new(state) }, Opened { sealed_through, marks, aside }))
+}
+
+/// Refuses another place than the one that the manifest says, unless all files are there.
+///
+/// Otherwise a wrong configuration would make all of them count as missing, and new ones go elsewhere.
+fn check_place(
+    manifest: &mut Manifest,
+    asked: Place,
+    present: Option<&BTreeMap<Path, u64>>,
+    dir: &std::path::Path,
+) -> Result<(), StoreError> {
+    let catalog = manifest.catalog();
+    match &catalog.place {
+        Some(recorded) if *recorded == asked => return Ok(()),
+        Some(recorded) => {
+            let is_there = |(key, entry): &(&String, &FileEntry)| {
+                present.is_some_and(|present| present.get(&Path::from(key.as_str())) == Some(&entry.bytes))
+            };
+            let (files, missing) = (catalog.files.len(), catalog.files.iter().filter(|file| !is_there(file)).count());
+            if missing > 0 {
+                let (recorded, asked) = (recorded.to_string(), asked.to_string());
+                return Err(StoreError::Elsewhere { path: dir.to_owned(), recorded, asked, missing, files });
+            }
+            tracing::warn!(%recorded, %asked, files, "all sealed files are in another place than before: that is where they are from now on");
+        }
+        None => {}
+    }
+    // Until it can be written, what the manifest says stays as it is.
+    match manifest.settle_in(asked) {
+        Err(error) if error.is_retryable() => {
+            tracing::warn!(%error, "where sealed files are could not be written down: it is with the next entry");
+            Ok(())
+        }
+        settled => settled,
+    }
 }
 
 /// Compares what is listed with what is there.
