@@ -155,7 +155,7 @@ impl Lane {
             }
         };
         if conditions.is_long {
-            text::with_deep_stack(ask)
+            text::with_evaluation_stack(ask)
         } else {
             ask()
         }

@@ -210,3 +210,48 @@ impl From<ResourceConstraint> for Constraint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::Context;
+
+    use super::*;
+
+    /// As deep or as long as is allowed, in every way of which evaluating is recursive.
+    fn longest() -> Vec<String> {
+        let nested = |open: &str, inner: &str, close: &str, times: usize| {
+            format!("{}{inner}{}", open.repeat(times), close.repeat(times))
+        };
+        let joined = |item: &str, operator: &str| vec![item; 298].join(operator);
+        vec![
+            joined("true", " && "),
+            joined("false", " || "),
+            format!("{} == 0", joined("0", " + ")),
+            nested("!(", "true", ")", 39),
+            nested("true && !(", "false", ")", 39),
+            nested("if (", "true", ") then true else false", 39),
+            nested("if false then true else ", "true", "", 99),
+            nested("[", "true", "].contains(true)", 39),
+            format!("{} == []", nested("[", "1", "]", 39)),
+            format!("{} == {{}}", nested("{a:", "1", "}", 38)),
+        ]
+    }
+
+    #[test]
+    fn the_longest_policies_are_evaluated_on_the_stack_that_is_made_for_it() {
+        for condition in longest() {
+            let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+            assert_eq!(text::too_deep(&text), None, "{condition}");
+            assert!(text::is_long(&text), "{condition}");
+            let policy = v1::Policy { id: "long".to_owned(), text, origin: "a:1".to_owned() };
+            let rule = text::with_deep_stack(|| Rule::read(&policy, PolicyKind::Access)).unwrap();
+            let uid = |text: &str| text.parse::<EntityUid>().unwrap();
+            let (principal, action, resource) =
+                (uid("Service::\"a/b\""), uid("Action::\"GET\""), uid("Service::\"c/d\""));
+            let request = Request::new(principal, action, resource, Context::empty(), None).unwrap();
+            let entities = Entities::empty();
+            let ask = || rule.ask(&request, &entities);
+            assert_ne!(stacker::grow(text::EVALUATION_STACK_BYTES, ask), Outcome::Fails, "{condition}");
+        }
+    }
+}
