@@ -134,7 +134,7 @@ impl Engine {
         let inner =
             Inner { config, dir, metrics, book, kept, queries, scheduler, intake, outlet, checker, stop, tasks };
         let engine = Self { inner: Arc::new(inner) };
-        engine.inner.put_in_force(&loaded);
+        engine.inner.put_in_force(&loaded)?;
         engine.spawn_tasks(sources, loaded);
         tracing::info!(engine = engine.inner.dir.id(), "engine started");
         Ok(engine)
@@ -218,15 +218,13 @@ impl Engine {
 
 impl Inner {
     /// Puts policies in force: from here on sessions push them.
-    fn put_in_force(&self, loaded: &Arc<Loaded>) {
+    fn put_in_force(&self, loaded: &Arc<Loaded>) -> Result<(), DataError> {
         use tollgate_policies::PolicyKind::{Access, Shaping};
-        if let Err(error) = self.outlet.publisher.set_policies(loaded) {
-            tracing::error!(%error, "new policies cannot be put in force until this is mended");
-            return;
-        }
+        self.outlet.publisher.set_policies(loaded)?;
         self.outlet.fleet.set_limits(&loaded.limits());
         self.metrics.policies_accepted(loaded.count(Access), loaded.count(Shaping));
         self.book.accept(Arc::clone(loaded));
+        Ok(())
     }
 }
 

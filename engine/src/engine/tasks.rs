@@ -17,6 +17,8 @@ use crate::watcher::Watcher;
 
 /// How often reporters are looked through for those that are gone, and the store is asked how it does.
 const UPKEEP: Duration = Duration::from_millis(500);
+/// Pause before good policies that could not be put in force are tried again.
+const IN_FORCE_RETRY: Duration = Duration::from_secs(1);
 
 type Files = Arc<Vec<Arc<SignalFile>>>;
 
@@ -56,7 +58,10 @@ impl Inner {
             match self.load(contents).await {
                 Ok(loaded) => {
                     let loaded = Arc::new(loaded);
-                    self.put_in_force(&loaded);
+                    while let Err(error) = self.put_in_force(&loaded) {
+                        tracing::error!(%error, "new policies cannot be put in force until this is mended");
+                        tokio::time::sleep(IN_FORCE_RETRY).await;
+                    }
                     files.send_replace(Arc::clone(&loaded.signals));
                     let (policies, digest) = (loaded.compiled.policies.len(), loaded.compiled.digest.as_str());
                     tracing::info!(policies, digest, "policies in force");

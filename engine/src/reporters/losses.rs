@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// Reasons that are told apart; further ones are counted as `other`.
 const REASONS_MAX: usize = 16;
 const REASON_BYTES_MAX: usize = 64;
+/// Runs that are told apart, the latest ones: two processes under one name may take turns.
+const EPOCHS_MAX: usize = 4;
 
 /// Totals of one reporter.
 #[derive(Debug, Default)]
@@ -16,9 +18,8 @@ pub(crate) struct LossTotals {
 struct Loss {
     /// Over all runs.
     total: u64,
-    /// The run that reported last, and how much of the total is its.
-    epoch: u64,
-    of_epoch: u64,
+    /// How much of the total is whose, by run.
+    of_epochs: BTreeMap<u64, u64>,
 }
 
 impl LossTotals {
@@ -27,13 +28,13 @@ impl LossTotals {
         let is_known = self.by_reason.contains_key(reason);
         let fits = reason.len() <= REASON_BYTES_MAX && self.by_reason.len() < REASONS_MAX;
         let loss = self.by_reason.entry(if is_known || fits { reason } else { "other" }.to_owned()).or_default();
-        if loss.epoch != epoch {
-            loss.epoch = epoch;
-            loss.of_epoch = 0;
-        }
-        let new = rows.saturating_sub(loss.of_epoch);
-        loss.of_epoch += new;
+        let of_epoch = loss.of_epochs.entry(epoch).or_default();
+        let new = rows.saturating_sub(*of_epoch);
+        *of_epoch += new;
         loss.total += new;
+        if loss.of_epochs.len() > EPOCHS_MAX {
+            loss.of_epochs.pop_first();
+        }
         new
     }
 
@@ -59,7 +60,10 @@ mod tests {
         assert_eq!(losses.reported(1, "buffer_full", 10), 0);
         assert_eq!(losses.reported(1, "buffer_full", 12), 2);
         assert_eq!(losses.reported(2, "buffer_full", 5), 5);
+        assert_eq!(losses.reported(1, "buffer_full", 12), 0, "runs under one name may take turns");
         assert_eq!(losses.total(), 17);
+        (3..100).for_each(|epoch| assert_eq!(losses.reported(epoch, "buffer_full", 1), 1));
+        assert!(losses.by_reason["buffer_full"].of_epochs.len() <= EPOCHS_MAX);
     }
 
     #[test]
