@@ -1,4 +1,5 @@
-# One recipe a task; people and checks run the same ones. The build directory lies outside the checkout, so that a fresh clone
+# One recipe a task; people and checks run the same ones. Checks say `--workspace`: which features dependencies are built with depends on
+# what is asked for, and each combination would build them anew. The build directory lies outside the checkout, so that a fresh clone
 # finds what an earlier one built.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/tollgate/target
 CARGO := cargo
@@ -26,7 +27,7 @@ unit: ## Unit, property, SQL-logic and end-to-end tests
 	$(CARGO) test --workspace --locked
 
 e2e: setup ## Only the end-to-end scenarios, such as `make e2e ARGS=closed_loop`
-	$(CARGO) test --locked --test e2e -- $(ARGS)
+	$(CARGO) test --workspace --locked --test e2e -- $(ARGS)
 
 generate: ## Writes what is generated and committed: protobuf code, the vocabulary page and the dashboards
 	TOLLGATE_GENERATE=1 $(CARGO) test --locked -p tollgate-api -p tollgate-attributes -p tollgate-dashboards

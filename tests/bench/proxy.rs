@@ -16,11 +16,12 @@ use crate::harness::{Engine, Proxy, Workspace, until};
 const ROUNDS: usize = 3;
 const SECONDS: u64 = 8;
 
+/// A peer, told to end when this is dropped: killed, nginx would leave its workers behind.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
 }

@@ -14,4 +14,4 @@ ln -sf "$envoy" "$venv/peers/envoy"
 # What is measured is a release; what measures shares its build with the tests.
 cargo build --release --locked --bin tollgate
 TOLLGATE_BINARY=${CARGO_TARGET_DIR:-target}/release/tollgate PATH="$venv/peers:$PATH" \
-    cargo bench --profile dev --locked --bench loop -- "$@"
+    cargo bench --workspace --profile dev --locked --bench loop -- "$@"
