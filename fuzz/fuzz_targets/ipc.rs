@@ -11,5 +11,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let limits = admission::DecodeLimits { message_bytes_max: 1 << 20, rows_max: 4_096, decoded_bytes_max: 4 << 20 };
-    let _ = admission::admit(bytes, &limits, admission::Arrival { reporter: "fuzz", now_us: 1_700_000_000_000_000 });
+    let arrival = admission::Arrival::at("fuzz", 1_700_000_000_000_000);
+    let _ = admission::admit(bytes, &limits, arrival);
 });
