@@ -95,9 +95,12 @@ fn fixed(body: &mut Body<'_>, data_type: DataType, bits: usize) -> Result<Builde
     let node = body.node()?;
     let nulls = body.validity(node)?;
     let values = body.buffer()?;
-    if values.len() < node.rows.saturating_mul(bits).div_ceil(8) {
+    let bytes = node.rows.saturating_mul(bits).div_ceil(8);
+    if values.len() < bytes {
         return Err(Refusal::malformed("the values are shorter than their array"));
     }
+    // Without the padding, whose length Arrow asserts to be that of whole values.
+    let values = values.slice_with_length(0, bytes);
     Ok(ArrayData::builder(data_type).len(node.rows).nulls(nulls).add_buffer(values))
 }
 
@@ -143,8 +146,9 @@ fn offsets(body: &mut Body<'_>, node: Node) -> Result<Buffer, Refusal> {
     if node.rows == 0 && offsets.is_empty() {
         return Ok(Buffer::from_vec(vec![0_i32]));
     }
-    if offsets.len() < (node.rows + 1).saturating_mul(size_of::<i32>()) {
+    let bytes = (node.rows + 1).saturating_mul(size_of::<i32>());
+    if offsets.len() < bytes {
         return Err(Refusal::malformed("the offsets are shorter than their array"));
     }
-    Ok(offsets)
+    Ok(offsets.slice_with_length(0, bytes))
 }

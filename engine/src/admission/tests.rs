@@ -156,6 +156,23 @@ fn a_buffer_that_claims_more_than_it_has_is_refused() {
     }
 }
 
+/// Among them the lengths that metadata claim of buffers, which need be of no whole number of values.
+#[test]
+fn no_single_changed_byte_breaks_anything() {
+    let policies: [Arc<str>; 1] = ["a".into()];
+    let row = Row { source: "shop/a", policies: &policies, ..good_row() };
+    let bytes = encode_with(&[batch(&[row, good_row()])], None);
+    let mut admitted = 0;
+    for at in 0..bytes.len() {
+        for change in [1, -1_i8] {
+            let mut changed = bytes.clone();
+            changed[at] = changed[at].wrapping_add_signed(change);
+            admitted += usize::from(admit(&changed, &DecodeLimits::default(), ARRIVAL).is_ok());
+        }
+    }
+    assert!(admitted > 0 && admitted < 2 * bytes.len(), "{admitted} of {} were admitted", 2 * bytes.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
