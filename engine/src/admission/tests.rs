@@ -164,13 +164,11 @@ fn no_single_changed_byte_breaks_anything() {
     let bytes = encode_with(&[batch(&[row, good_row()])], None);
     let mut admitted = 0;
     for at in 0..bytes.len() {
-        for change in [1, -1_i8] {
-            let mut changed = bytes.clone();
-            changed[at] = changed[at].wrapping_add_signed(change);
-            admitted += usize::from(admit(&changed, &DecodeLimits::default(), ARRIVAL).is_ok());
-        }
+        let mut changed = bytes.clone();
+        changed[at] = changed[at].wrapping_add(1);
+        admitted += usize::from(admit(&changed, &DecodeLimits::default(), ARRIVAL).is_ok());
     }
-    assert!(admitted > 0 && admitted < 2 * bytes.len(), "{admitted} of {} were admitted", 2 * bytes.len());
+    assert!(admitted > 0 && admitted < bytes.len(), "{admitted} of {} were admitted", bytes.len());
 }
 
 proptest! {
