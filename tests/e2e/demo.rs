@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Instant;
 
 use crate::harness::{Workspace, tollgate};
 
@@ -22,7 +23,9 @@ async fn ends_by_itself_with_a_summary_and_leaves_only_its_directory() {
         "127.0.0.1:0",
     ]);
     command.current_dir(&dir);
+    let started = Instant::now();
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let took = started.elapsed();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
 
@@ -39,7 +42,7 @@ async fn ends_by_itself_with_a_summary_and_leaves_only_its_directory() {
     assert!(paying[0] > 100.0 && paying[1] == 100.0 && paying[5] == 0.0 && paying[6] == 0.0, "{text}");
     let free = row("customers/free", "shop/storefront");
     // A machine that is too slow for the demo's load may not reach the limit of 20/s.
-    let is_under_the_limit = free[0] < 20.0 * 8.0;
+    let is_under_the_limit = free[0] < 20.0 * took.as_secs_f64();
     assert!(free[4] > 0.0 && (free[6] > 0.0 || is_under_the_limit), "the free tier is limited:\n{text}");
     let intruder = row("unknown/intruder", "shop/payments");
     assert!(intruder[4] == 0.0 && intruder[5] > 0.0, "the intruder is denied:\n{text}");

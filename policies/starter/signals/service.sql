@@ -10,8 +10,8 @@
 SELECT
     destination AS service,
     CAST(sum(requests) / 10 AS BIGINT) AS requests_per_s,
-    CAST(histogram_quantile(0.50, duration_offset, duration_counts, duration_zero) / 1000 AS BIGINT) AS p50_ms,
-    CAST(histogram_quantile(0.99, duration_offset, duration_counts, duration_zero) / 1000 AS BIGINT) AS p99_ms,
+    CAST(round(histogram_quantile(0.50, duration_offset, duration_counts, duration_zero) / 1000) AS BIGINT) AS p50_ms,
+    CAST(round(histogram_quantile(0.99, duration_offset, duration_counts, duration_zero) / 1000) AS BIGINT) AS p99_ms,
     CAST(100 * sum(errors) / sum(requests) AS BIGINT) AS error_pct
 FROM traffic_1s
 WHERE time >= now() - INTERVAL '10 seconds'
