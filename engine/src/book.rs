@@ -97,5 +97,5 @@ async fn check(
     let means = sql::Means { bytes_max: config.query_bytes_max, partitions: 1, spill: None };
     let context = sql::session(tables, &means).await;
     let context = context.map_err(|error| failed(error.to_string()))?;
-    Ok(load(&context, sources, mode, config.signals_every).await?.compiled)
+    Ok(load(&context, sources, mode, config.signals_every, None).await?.compiled)
 }

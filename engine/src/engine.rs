@@ -27,7 +27,7 @@ use crate::kept::{Kept, RemoteError, StorageTables};
 use crate::leases::LeaseConfig;
 use crate::metrics::Metrics;
 use crate::published::Publisher;
-use crate::session::{Intake, Outlet, ReportSession, SessionError, WatchSession};
+use crate::session::{Intake, Outlet, RecentSlices, ReportSession, SessionError, WatchSession};
 use crate::signals::Scheduler;
 use crate::sql::{self, Queries, QueryError, QueryLimits, QueryResult};
 use crate::tables;
@@ -100,7 +100,7 @@ impl Engine {
         let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
         let sources = Sources::read(&config.policies).map_err(refused)?;
         let loaded =
-            load(queries.own_context(), &sources, &config.mode, config.signals_every).await.map_err(refused)?;
+            load(queries.own_context(), &sources, &config.mode, config.signals_every, None).await.map_err(refused)?;
         let loaded = Arc::new(loaded);
         let publisher = Arc::new(Publisher::new(versions, &loaded)?);
 
@@ -125,6 +125,7 @@ impl Engine {
             fleet,
             reporters: Arc::clone(&tables.reporters),
             decisions: Arc::clone(&tables.decisions),
+            recent: Arc::new(RecentSlices::default()),
             metrics: Arc::clone(&metrics),
             heartbeat: config.heartbeat,
             stop: stop.clone(),

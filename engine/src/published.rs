@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tollgate_api::v1;
+use tollgate_policies::Slices;
 
 use crate::book::Loaded;
 use crate::data::{DataError, Versions};
@@ -15,7 +15,7 @@ use crate::signals::SignalState;
 #[derive(Clone)]
 pub(crate) struct Published {
     pub(crate) version: u64,
-    pub(crate) policies: Arc<v1::Policies>,
+    pub(crate) slices: Arc<Slices>,
     /// Scopes of their limits.
     pub(crate) scopes: Arc<BTreeSet<Arc<str>>>,
     /// The version at which these policies came.
@@ -37,7 +37,7 @@ impl Publisher {
         let version = versions.next()?;
         let first = Published {
             version,
-            policies: Arc::clone(&loaded.proto),
+            slices: Arc::clone(&loaded.slices),
             scopes: Arc::new(loaded.scopes()),
             policies_version: version,
             policies_changed: now,
@@ -65,12 +65,12 @@ impl Publisher {
 
     /// Puts policies in force, unless they are those that are.
     pub(crate) fn set_policies(&self, loaded: &Loaded) -> Result<(), DataError> {
-        if self.newest.borrow().policies.digest == loaded.proto.digest {
+        if self.newest.borrow().slices.all().digest() == loaded.slices.all().digest() {
             return Ok(());
         }
         self.publish(|newest, version| Published {
             version,
-            policies: Arc::clone(&loaded.proto),
+            slices: Arc::clone(&loaded.slices),
             scopes: Arc::new(loaded.scopes()),
             policies_version: version,
             policies_changed: Moment::now(),

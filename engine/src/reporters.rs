@@ -20,6 +20,8 @@ const FORGOTTEN_AFTER_US: i64 = 24 * 60 * 60 * 1_000_000;
 /// Longest name of a reporter, and of what it says about itself.
 const NAME_BYTES_MAX: usize = 256;
 const SERVICES_MAX: usize = 1_000;
+/// Most services that can be called through a reporter.
+const CALLS_MAX: usize = 10_000;
 
 /// One reporter.
 pub(crate) struct Reporter {
@@ -41,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) acknowledged_version: u64,
     /// Newest snapshot version that was pushed to it.
     pub(crate) pushed_version: u64,
+    /// Its policies.
+    pub(crate) held: Held,
     /// Highest sequence number of its newest run that is kept, or refused for good.
     pub(crate) sequence: u64,
     pub(crate) rows: u64,
@@ -54,7 +58,28 @@ pub(crate) struct Facts {
     pub(crate) last_seen: WallTime,
 }
 
+/// The policies of a reporter. One that a change does not concern gets nothing pushed, and enforces the change all the same.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Version of the newest policies of which its slice was cut.
+    pub(crate) cut_version: u64,
+    /// Version of the push that brought the slice.
+    pub(crate) pushed_version: u64,
+    /// Version of the newest policies that it enforces.
+    pub(crate) enforced_version: u64,
+    /// How many there are in the slice.
+    pub(crate) policies: usize,
+    pub(crate) digest: String,
+}
+
 impl Facts {
+    /// The reporter enforces what it acknowledged, and so the newest policies once it has its slice of them.
+    pub(crate) fn note_enforced(&mut self) {
+        if self.held.pushed_version > 0 && self.acknowledged_version >= self.held.pushed_version {
+            self.held.enforced_version = self.held.cut_version;
+        }
+    }
+
     /// A batch of a run is kept, or refused for good.
     pub(crate) fn note_sequence(&mut self, epoch: u64, sequence: u64) {
         if epoch == self.epoch {
@@ -102,6 +127,7 @@ impl Reporters {
             hello.agent.clone_into(&mut facts.agent);
             if hello.epoch > facts.epoch {
                 (facts.epoch, facts.sequence) = (hello.epoch, 0);
+                facts.held = Held::default();
             }
             *open.count(facts) += 1;
             if let Some(services) = hello.services {
@@ -172,6 +198,8 @@ pub(crate) struct Introduction<'a> {
     pub(crate) agent: &'a str,
     /// Services that it fronts, where the stream says so.
     pub(crate) services: Option<&'a [String]>,
+    /// Services that call through it, and that are called.
+    pub(crate) calls: [&'a [String]; 2],
 }
 
 impl Introduction<'_> {
@@ -185,15 +213,17 @@ impl Introduction<'_> {
         if self.agent.len() > NAME_BYTES_MAX {
             return Err(SessionError::Name { what: "agent", name: self.agent.escape_debug().take(64).collect() });
         }
-        let services = self.services.unwrap_or_default();
-        if services.len() > SERVICES_MAX {
-            return Err(SessionError::TooManyServices { services: services.len(), max: SERVICES_MAX });
-        }
-        match services.iter().find(|service| !is_name(service)) {
-            Some(service) => {
-                Err(SessionError::Name { what: "service", name: service.escape_debug().take(64).collect() })
+        let [calling, called] = self.calls;
+        let lists = [(self.services.unwrap_or_default(), SERVICES_MAX), (calling, SERVICES_MAX), (called, CALLS_MAX)];
+        for (services, max) in lists {
+            if services.len() > max {
+                return Err(SessionError::TooManyServices { services: services.len(), max });
             }
-            None => Ok(()),
+            if let Some(service) = services.iter().find(|service| !is_name(service)) {
+                let name = service.escape_debug().take(64).collect();
+                return Err(SessionError::Name { what: "service", name });
+            }
         }
+        Ok(())
     }
 }

@@ -2,10 +2,12 @@
 
 mod delta;
 mod report;
+mod slicing;
 mod watch;
 
 pub(crate) use self::report::Intake;
 pub use self::report::{Offered, ReportSession};
+pub(crate) use self::slicing::RecentSlices;
 pub(crate) use self::watch::Outlet;
 pub use self::watch::WatchSession;
 use crate::leases::TooManyMembers;
@@ -24,8 +26,8 @@ pub enum SessionError {
         /// The name, shortened.
         name: String,
     },
-    /// A reporter fronts more services than one can.
-    #[error("{services} services in front of one reporter: at most {max} are taken")]
+    /// A reporter fronts, or calls, more services than one can.
+    #[error("{services} services at one reporter: at most {max} are taken")]
     TooManyServices {
         /// How many it named.
         services: usize,

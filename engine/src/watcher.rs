@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tollgate_policies::{Diagnostics, Sources};
 
 /// Editors and `git` write several files: wait until it has been quiet for this long.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(30);
 /// Events that never end do not put a change off for longer than this many quiet times.
 const QUIET_MAX: u32 = 10;
 
@@ -63,13 +63,10 @@ impl Watcher {
         }
     }
 
+    /// Waits from the last event on: what came since the first has left its mark, and is no reason to read again.
     async fn settle(&self) {
-        sleep(QUIET).await;
-        for _ in 1..QUIET_MAX {
-            if timeout(QUIET, self.events.notified()).await.is_err() {
-                return;
-            }
-        }
+        let end = Instant::now() + QUIET * QUIET_MAX;
+        while timeout(QUIET, self.events.notified()).await.is_ok() && Instant::now() < end {}
     }
 
     fn watch_anew(&mut self) {

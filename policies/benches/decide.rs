@@ -13,9 +13,10 @@ use std::time::Instant;
 use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityUid, Policy, PolicyId, PolicySet, Request, RestrictedExpression,
 };
-use tollgate_policies::{Clock, Compiled, Enforcer, Facts, PolicyKind, Standpoint};
+use tollgate_policies::{Clock, Compiled, Enforcer, Facts, PolicyKind, Slices, Standpoint};
 
 use mesh::{Asked, service};
+use tollgate_api::v1;
 
 /// Counts the bytes in use.
 struct Counting;
@@ -59,8 +60,10 @@ fn row(policies: usize) -> Result<(), Failure> {
     let compiled = mesh::compiled(&sources)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     let plain_ns = plain(&compiled)?;
-    let (enforcer, memory) = loaded(&compiled, Enforcer::new(Clock::system()))?;
-    let (_, memory_one) = loaded(&compiled, Enforcer::at(Clock::system(), one_service()))?;
+    let slices = Slices::new(&compiled, None)?;
+    let (enforcer, memory) = loaded(slices.all().to_proto(), Enforcer::new(Clock::system()))?;
+    let one = slices.cut(Some(&one_service())).to_proto();
+    let (_, memory_one) = loaded(one, Enforcer::at(Clock::system(), one_service()))?;
     let (cached_ns, new_path_ns, cold_ns) = (cached(&enforcer), new_path(&enforcer), cold(&enforcer));
     if let Some(file) = sources.access.first_mut() {
         file.text.push_str(
@@ -70,8 +73,10 @@ fn row(policies: usize) -> Result<(), Failure> {
     let start = Instant::now();
     let changed = mesh::compiled(&sources)?;
     let changed_ms = start.elapsed().as_secs_f64() * 1e3;
-    let delta = mesh::snapshot(2, changed.to_proto(), false);
     let start = Instant::now();
+    let next = Slices::new(&changed, Some(&slices))?;
+    let mut delta = mesh::snapshot(2, v1::Policies::default(), false);
+    (delta.policies, delta.policies_delta) = (None, Some(next.delta(slices.all(), next.all()).as_ref().clone()));
     enforcer.apply(&delta)?;
     let taken_ms = start.elapsed().as_secs_f64() * 1e3;
     println!(
@@ -84,9 +89,10 @@ fn row(policies: usize) -> Result<(), Failure> {
 }
 
 /// An enforcer with these policies, and the bytes that it takes.
-fn loaded(compiled: &Compiled, enforcer: Enforcer) -> Result<(Enforcer, i64), Failure> {
+fn loaded(policies: v1::Policies, enforcer: Enforcer) -> Result<(Enforcer, i64), Failure> {
+    let snapshot = mesh::snapshot(1, policies, true);
     let before = LIVE.load(Ordering::Relaxed);
-    enforcer.apply(&mesh::snapshot(1, compiled.to_proto(), true))?;
+    enforcer.apply(&snapshot)?;
     Ok((enforcer, LIVE.load(Ordering::Relaxed) - before))
 }
 

@@ -1,6 +1,7 @@
 //! From a directory of text to policies that are known to be right.
 
 mod checks;
+mod digest;
 mod memory;
 mod parsed;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use tollgate_api::v1;
 
 use crate::cedar;
+pub(crate) use crate::compile::digest::{Digest, of_text};
 use crate::compile::memory::{Memory, Schemas};
 use crate::compile::parsed::Parsed;
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
@@ -20,6 +22,7 @@ use crate::entities::{self, EntityFile};
 use crate::model::{self, Known, SignalSchema, WITH_SIGNALS};
 use crate::rule::fingerprint;
 use crate::shaping::{ByKey, Shaping};
+use crate::slices::Bearing;
 use crate::sources::Sources;
 use crate::text;
 
@@ -67,6 +70,9 @@ pub struct PolicyEntry {
     pub origin: String,
     /// The annotations of a shaping policy.
     pub shaping: Option<Shaping>,
+    /// Of kind, id and text, the same on every machine.
+    pub(crate) fingerprint: u128,
+    pub(crate) bearing: Arc<Bearing>,
 }
 
 /// Policies that were checked whole.
@@ -80,6 +86,8 @@ pub struct Compiled {
     pub digest: String,
     /// The generated Cedar schema.
     pub schema_json: String,
+    /// The part of it that entities are read by.
+    pub(crate) entity_schema_json: String,
     /// Cedar entities, without signals.
     pub entities_json: String,
     /// What is enforced and what only observed.
@@ -107,7 +115,8 @@ impl Compiled {
             entities_json: self.entities_json.clone(),
             observe: self.mode.observe,
             observed_services: self.mode.observed_services.clone(),
-            schema_json: self.schema_json.clone(),
+            schema_json: self.entity_schema_json.clone(),
+            headers: Vec::new(),
         }
     }
 }
@@ -167,9 +176,12 @@ fn compile_all(
         return Err(problems);
     }
     let entities_json = Value::Array(entities.values().collect()).to_string();
-    let digest = digest(&policies, &entities_json, mode);
+    let fingerprints = policies.iter().map(|policy| policy.fingerprint);
+    let digest = Digest::of(fingerprints, of_text(&entities_json), mode).to_string();
     let schema_json = schema_json.to_string();
-    Ok(Compiled { policies, warnings: problems, digest, schema_json, entities_json, mode: mode.clone() })
+    let entity_schema_json = model::schema(&known.of_entities()).to_string();
+    let mode = mode.clone();
+    Ok(Compiled { policies, warnings: problems, digest, schema_json, entity_schema_json, entities_json, mode })
 }
 
 /// Every name that policies may use.
@@ -258,7 +270,11 @@ fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -
         } else {
             places.insert(Arc::clone(&id), policy.origin());
         }
+        let fingerprint = digest::of_policy(policy.kind, &id, policy.text());
+        let bearing = Arc::clone(&learned.bearing);
         entries.push(PolicyEntry {
+            fingerprint,
+            bearing,
             id,
             kind: policy.kind,
             effect: learned.effect,
@@ -269,31 +285,6 @@ fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -
         });
     }
     entries
-}
-
-/// FNV-1a with 128 bits: the same on every machine and in every version. It tells changes, and is no protection.
-fn digest(policies: &[PolicyEntry], entities_json: &str, mode: &Mode) -> String {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let mut hash = OFFSET;
-    let mut feed = |part: &str| {
-        // With its length, so that moving text from one part to the next is a change.
-        for byte in (part.len() as u64).to_le_bytes().into_iter().chain(part.bytes()) {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
-        }
-    };
-    for policy in policies {
-        feed(match policy.kind {
-            PolicyKind::Access => "access",
-            PolicyKind::Shaping => "shaping",
-        });
-        feed(&policy.id);
-        feed(&policy.text);
-    }
-    feed(entities_json);
-    feed(if mode.observe { "observe" } else { "enforce" });
-    mode.observed_services.iter().for_each(|service| feed(service));
-    format!("{hash:032x}")
 }
 
 /// Headers that a bucket counts by.

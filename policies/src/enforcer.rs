@@ -29,7 +29,7 @@ use crate::lane::Asked;
 use crate::loaded::Loaded;
 use crate::model::NO_PERMIT;
 use crate::rule::Sight;
-use crate::slice::Standpoint;
+use crate::slices::Standpoint;
 use crate::spend::{Purse, Shaped, Spend};
 use crate::tally::{self, CacheReport, Tally};
 
@@ -79,8 +79,8 @@ impl Enforcer {
         }
     }
 
-    /// An enforcer that is only asked about some services, and so keeps only the policies that can match what calls them,
-    /// or what they call. It denies what calls other services, and refuses nothing early that others call.
+    /// An enforcer that is only asked about some services, so that it needs no more than their [`Slice`](crate::Slice). It
+    /// denies what calls other services, and refuses nothing early that others call.
     #[must_use]
     pub fn at(clock: Clock, standpoint: Standpoint) -> Self {
         Self { standpoint: Some(standpoint), ..Self::new(clock) }
@@ -107,6 +107,12 @@ impl Enforcer {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.state.load().version
+    }
+
+    /// Digest of the policies in force, for `WatchHello`; empty before the first.
+    #[must_use]
+    pub fn policies_digest(&self) -> String {
+        self.state.load().loaded.as_ref().map(|loaded| loaded.digest().to_owned()).unwrap_or_default()
     }
 
     /// What is in force now, for one decision: what it names is what the decision reads, whatever is applied meanwhile.

@@ -9,19 +9,18 @@ use crate::compile::{PolicyKind, by_headers};
 use crate::index::{Index, Indices};
 use crate::needs::{Needs, SignalNeed};
 use crate::reads::Whose;
-use crate::rule::{Rule, fingerprint};
-use crate::slice::{Slice, Standpoint};
-use crate::world::{Place, World};
+use crate::rule::Rule;
+use crate::world::Place;
 
 /// Both sets of policies.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
+    digest: String,
     /// Access, then shaping.
     rules: Vec<Arc<Rule>>,
+    /// How many of the rules are access policies.
+    access: usize,
     by_fingerprint: HashMap<u128, Arc<Rule>>,
-    /// Policies that were left out, as long as the entities are the same, with the headers that each names.
-    left_out: HashMap<u128, Box<[Arc<str>]>>,
-    entities: u128,
     index: Index,
     /// What any of them needs, but for entities.
     needs: Needs,
@@ -32,52 +31,79 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads the policies of a snapshot, or says which one cannot be read. What has not changed is taken over from before.
-    pub(crate) fn read(
-        policies: &v1::Policies,
-        world: &World,
-        standpoint: Option<&Standpoint>,
-        before: Option<&Self>,
-    ) -> Result<Self, String> {
-        let slice = standpoint.map(|standpoint| Slice::new(standpoint, world));
-        // Policies that were left out may be needed once the entities are others.
-        let before = before.filter(|before| slice.is_none() || before.entities == world.fingerprint());
-        let mut loaded = Self {
-            entities: world.fingerprint(),
+    pub(crate) fn read(policies: &v1::Policies, before: Option<&Self>) -> Result<Self, String> {
+        let read = |policies: &[v1::Policy], kind| {
+            policies.iter().map(|policy| rule(policy, kind, before)).collect::<Result<Vec<_>, _>>()
+        };
+        let (access, shaping) =
+            (read(&policies.access, PolicyKind::Access)?, read(&policies.shaping, PolicyKind::Shaping)?);
+        let loaded = Self {
+            digest: policies.digest.clone(),
             observe: policies.observe,
             observed_services: policies.observed_services.iter().cloned().collect(),
             ..Self::default()
         };
-        for (kind, policies) in [(PolicyKind::Access, &policies.access), (PolicyKind::Shaping, &policies.shaping)] {
-            for policy in policies {
-                let fingerprint = fingerprint((kind, &policy.id, &policy.text));
-                if let Some(headers) = before.and_then(|before| before.left_out.get(&fingerprint)) {
-                    loaded.left_out.insert(fingerprint, headers.clone());
-                    continue;
-                }
-                let same = before.and_then(|before| before.by_fingerprint.get(&fingerprint));
-                let rule = same.map_or_else(|| Rule::read(policy, kind).map(Arc::new), |rule| Ok(Arc::clone(rule)))?;
-                if slice.as_ref().is_some_and(|slice| !slice.has(&rule)) {
-                    loaded.left_out.insert(fingerprint, headers_of(&rule).collect());
-                    continue;
-                }
-                loaded.needs.add_names(&rule.needs);
-                loaded.by_fingerprint.insert(fingerprint, Arc::clone(&rule));
-                loaded.rules.push(rule);
-            }
-        }
-        loaded.index = Index::new(&loaded.rules);
-        loaded.headers = loaded.wanted_headers();
-        Ok(loaded)
+        Ok(loaded.with([access, shaping], &policies.headers))
     }
 
-    /// To a policy that reads all headers they are those that any policy names, left out or not: it must see the same
+    /// These policies with some replaced by others.
+    pub(crate) fn changed(&self, delta: &v1::PoliciesDelta) -> Result<Self, String> {
+        let (access, shaping) = self.rules.split_at(self.access);
+        let access = self.spliced(access, &delta.access, PolicyKind::Access)?;
+        let shaping = self.spliced(shaping, &delta.shaping, PolicyKind::Shaping)?;
+        let loaded = Self {
+            digest: delta.digest.clone(),
+            observe: delta.observe,
+            observed_services: delta.observed_services.iter().cloned().collect(),
+            ..Self::default()
+        };
+        Ok(loaded.with([access, shaping], &delta.headers))
+    }
+
+    fn spliced(&self, rules: &[Arc<Rule>], splices: &[v1::Splice], kind: PolicyKind) -> Result<Vec<Arc<Rule>>, String> {
+        let mut spliced = Vec::with_capacity(rules.len());
+        let mut rest = 0;
+        for splice in splices {
+            let start = splice.at as usize;
+            let end = start.saturating_add(splice.removed as usize);
+            let kept = rules.get(rest..start).filter(|_| end <= rules.len());
+            spliced.extend_from_slice(kept.ok_or_else(|| format!("no policies {start} to {end} to be replaced"))?);
+            for policy in &splice.added {
+                spliced.push(rule(policy, kind, Some(self))?);
+            }
+            rest = end;
+        }
+        spliced.extend_from_slice(&rules[rest..]);
+        Ok(spliced)
+    }
+
+    /// `headers` are those that policies elsewhere name.
+    fn with(mut self, [access, shaping]: [Vec<Arc<Rule>>; 2], headers: &[String]) -> Self {
+        self.access = access.len();
+        self.rules = access;
+        self.rules.extend(shaping);
+        for rule in &self.rules {
+            self.needs.add_names(&rule.needs);
+        }
+        self.by_fingerprint = self.rules.iter().map(|rule| (rule.fingerprint, Arc::clone(rule))).collect();
+        self.index = Index::new(&self.rules);
+        self.headers = self.wanted_headers(headers);
+        self
+    }
+
+    /// To a policy that reads all headers they are those that any policy names, here or elsewhere: it must see the same
     /// wherever it is asked.
-    fn wanted_headers(&self) -> Arc<[Arc<str>]> {
-        let left_out = self.left_out.values().flatten().filter(|_| self.needs.all_headers).cloned();
-        let mut headers: Vec<_> = self.rules.iter().flat_map(|rule| headers_of(rule)).chain(left_out).collect();
+    fn wanted_headers(&self, elsewhere: &[String]) -> Arc<[Arc<str>]> {
+        let elsewhere = elsewhere.iter().filter(|_| self.needs.all_headers).map(|name| Arc::from(name.as_str()));
+        let mut headers: Vec<_> = self.rules.iter().flat_map(|rule| headers_of(rule)).chain(elsewhere).collect();
         headers.sort();
         headers.dedup();
         Arc::from(headers)
+    }
+
+    /// Tells these policies from others.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The policies whose scopes match, in order.
@@ -117,6 +143,12 @@ impl Loaded {
         }
         names
     }
+}
+
+/// A policy as it was before, or read.
+fn rule(policy: &v1::Policy, kind: PolicyKind, before: Option<&Loaded>) -> Result<Arc<Rule>, String> {
+    let same = before.and_then(|before| before.by_fingerprint.get(&Rule::fingerprint(policy, kind)));
+    same.map_or_else(|| Rule::read(policy, kind).map(Arc::new), |rule| Ok(Arc::clone(rule)))
 }
 
 /// Headers that a policy reads, or counts by.

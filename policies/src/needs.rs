@@ -6,7 +6,31 @@ use cedar_policy::EntityUid;
 
 use crate::model::{self, ContextType};
 use crate::reads::{Reads, Whose};
+use crate::rule::Sight;
 use crate::world;
+
+/// Attributes of `context` that a caller's own proxy knows as surely as the called side's.
+const KNOWN_TO_CALLER: &[&str] = &["method", "path", "host", "headers", "user_agent"];
+/// Headers that a proxy, or a hop between the two sides, adds or changes: the called side reads others.
+const CHANGED_ON_THE_WAY: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-real-ip",
+    "x-request-id",
+];
+const PREFIXES_CHANGED_ON_THE_WAY: &[&str] = &["proxy-", "x-forwarded-", "x-tollgate-"];
 
 /// Everything that an answer can depend on beyond caller, called service and method.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,6 +103,16 @@ impl Needs {
         model::context().iter().enumerate().filter(move |(index, _)| bits & 1 << index != 0).map(|(_, entry)| entry)
     }
 
+    /// Whether a caller's own proxy reads the same as the called side's.
+    pub(crate) fn is_known_to_caller(&self, sight: Sight) -> bool {
+        let has_signals = sight == Sight::Live || self.signals.is_empty();
+        let has_headers = !self.all_headers && self.headers.iter().all(|name| arrives_as_sent(name));
+        has_signals
+            && has_headers
+            && !self.whole_context
+            && self.context().all(|(name, ..)| KNOWN_TO_CALLER.contains(name))
+    }
+
     /// Whether the answer may change as time passes.
     pub(crate) fn has_time(&self) -> bool {
         self.context().any(|(_, of_type, _)| *of_type == ContextType::Time)
@@ -88,6 +122,12 @@ impl Needs {
     pub(crate) fn has_user_entity(&self) -> bool {
         self.entities && self.context().any(|(_, of_type, _)| *of_type == ContextType::User)
     }
+}
+
+/// Whether the called side reads of this header what the caller's own proxy does.
+fn arrives_as_sent(header: &str) -> bool {
+    let is_changed = |prefix: &&str| header.starts_with(prefix);
+    !CHANGED_ON_THE_WAY.contains(&header) && !PREFIXES_CHANGED_ON_THE_WAY.iter().any(is_changed)
 }
 
 fn merge<T: Clone + Ord>(into: &mut Vec<T>, from: &[T]) {

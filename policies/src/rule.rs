@@ -21,32 +21,11 @@ use crate::shaping::Shaping;
 use crate::text;
 use crate::world::Place;
 
-/// Attributes of `context` that a caller's own proxy knows as surely as the called side's.
-const KNOWN_TO_CALLER: &[&str] = &["method", "path", "host", "headers", "user_agent"];
-/// Headers that a proxy, or a hop between the two sides, adds or changes: the called side reads others.
-const CHANGED_ON_THE_WAY: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-real-ip",
-    "x-request-id",
-];
-const PREFIXES_CHANGED_ON_THE_WAY: &[&str] = &["proxy-", "x-forwarded-", "x-tollgate-"];
-
 /// One policy.
 #[derive(Debug)]
 pub(crate) struct Rule {
+    /// Tells it from every other, in this process.
+    pub(crate) fingerprint: u128,
     pub(crate) id: Arc<str>,
     pub(crate) kind: PolicyKind,
     pub(crate) is_forbid: bool,
@@ -93,6 +72,14 @@ pub(crate) enum Outcome {
 }
 
 impl Constraint {
+    /// The entity that it names, where it matches nothing but that and what is in it.
+    pub(crate) fn entity(&self) -> Option<&EntityUid> {
+        match self {
+            Self::Any | Self::Is(_) => None,
+            Self::Eq(uid) | Self::In(uid) | Self::IsIn(_, uid) => Some(uid),
+        }
+    }
+
     pub(crate) fn matches(&self, place: &Place) -> bool {
         match self {
             Self::Any => true,
@@ -121,6 +108,7 @@ impl Rule {
             }
         };
         Ok(Self {
+            fingerprint: Self::fingerprint(policy, kind),
             id: Arc::from(policy.id.as_str()),
             kind,
             is_forbid: cedar.effect() == Effect::Forbid,
@@ -135,6 +123,11 @@ impl Rule {
             shaping,
             failures: AtomicU64::new(0),
         })
+    }
+
+    /// Of kind, id and text.
+    pub(crate) fn fingerprint(policy: &v1::Policy, kind: PolicyKind) -> u128 {
+        fingerprint((kind, &policy.id, &policy.text))
     }
 
     pub(crate) fn is_conditional(&self) -> bool {
@@ -154,12 +147,7 @@ impl Rule {
 
     /// Whether a caller's own proxy reads the same as the called side's.
     pub(crate) fn is_known_to_caller(&self, sight: Sight) -> bool {
-        let has_signals = sight == Sight::Live || self.needs.signals.is_empty();
-        let has_headers = !self.needs.all_headers && self.needs.headers.iter().all(|name| arrives_as_sent(name));
-        has_signals
-            && has_headers
-            && !self.needs.whole_context
-            && self.needs.context().all(|(name, ..)| KNOWN_TO_CALLER.contains(name))
+        self.needs.is_known_to_caller(sight)
     }
 
     pub(crate) fn count_failure(&self) {
@@ -169,12 +157,6 @@ impl Rule {
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
-}
-
-/// Whether the called side reads of this header what the caller's own proxy does.
-fn arrives_as_sent(header: &str) -> bool {
-    let is_changed = |prefix: &&str| header.starts_with(prefix);
-    !CHANGED_ON_THE_WAY.contains(&header) && !PREFIXES_CHANGED_ON_THE_WAY.iter().any(is_changed)
 }
 
 /// Tells whether a policy is the same as one that was read before. 128 bits, of this process only.

@@ -34,6 +34,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(crate) fn itself_and_above(&self) -> impl Iterator<Item = &EntityUid> {
+        [&self.uid].into_iter().chain(&self.ancestors)
+    }
+
     pub(crate) fn is_in(&self, uid: &EntityUid) -> bool {
         self.uid == *uid || self.ancestors.contains(uid)
     }
@@ -69,14 +73,14 @@ struct Types {
 
 impl World {
     /// Reads the entities of a snapshot, or says what cannot be read. Signals stay as they were.
-    pub(crate) fn read(policies: &v1::Policies, before: &Self) -> Result<Self, String> {
-        let fingerprint = fingerprint((&policies.schema_json, &policies.entities_json));
+    pub(crate) fn read(entities: &v1::Entities, before: &Self) -> Result<Self, String> {
+        let fingerprint = fingerprint((&entities.schema_json, &entities.entities_json));
         if fingerprint == before.fingerprint {
             return Ok(before.clone());
         }
-        let schema = Schema::from_json_str(&policies.schema_json).map_err(|error| format!("schema: {error}"))?;
+        let schema = Schema::from_json_str(&entities.schema_json).map_err(|error| format!("schema: {error}"))?;
         let written: Value =
-            serde_json::from_str(&policies.entities_json).map_err(|error| format!("entities: {error}"))?;
+            serde_json::from_str(&entities.entities_json).map_err(|error| format!("entities: {error}"))?;
         let Value::Array(written) = written else { return Err("entities: not a list".to_owned()) };
         let store = Entities::from_json_value(all_with_signals(written), Some(&schema));
         let store = store.map_err(|error| format!("entities: {error}"))?;
@@ -102,11 +106,6 @@ impl World {
             }
         }
         Ok(world)
-    }
-
-    /// Tells apart what the entities were read of.
-    pub(crate) fn fingerprint(&self) -> u128 {
-        self.fingerprint
     }
 
     /// The signals of an entity, if it has any.

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tollgate_api::v1;
 use tollgate_api::v1::decisions_client::DecisionsClient;
-use tollgate_policies::Enforcer;
+use tollgate_policies::{Enforcer, Standpoint};
 use tonic::Streaming;
 
 use crate::backoff::Backoff;
@@ -42,8 +42,8 @@ pub struct FollowingConfig {
     pub epoch: u64,
     /// Software and version.
     pub agent: String,
-    /// Services that the reporter fronts, `namespace/name`: where it enforces limits.
-    pub services: Vec<String>,
+    /// The requests that it is asked about: it gets only the policies that can matter to them.
+    pub standpoint: Standpoint,
 }
 
 /// Keeps one enforcer up to date. Cheap to clone.
@@ -57,6 +57,8 @@ struct Shared {
     enforcer: Arc<Enforcer>,
     urgent: Arc<Notify>,
     is_connected: AtomicBool,
+    /// What was pushed could not be applied: the next stream starts from nothing.
+    starts_over: AtomicBool,
 }
 
 impl Following {
@@ -66,7 +68,8 @@ impl Following {
         let urgent = Arc::new(Notify::new());
         let wake = Arc::clone(&urgent);
         enforcer.on_urgent_demand(move || wake.notify_one());
-        Self { shared: Arc::new(Shared { config, enforcer, urgent, is_connected: AtomicBool::new(false) }) }
+        let (is_connected, starts_over) = <(AtomicBool, AtomicBool)>::default();
+        Self { shared: Arc::new(Shared { config, enforcer, urgent, is_connected, starts_over }) }
     }
 
     /// Whether a snapshot has come on the present stream.
@@ -129,12 +132,16 @@ impl<'a> Session<'a> {
         let mut client =
             DecisionsClient::new(connect(&shared.config.engine).await?).max_decoding_message_size(SNAPSHOT_BYTES_MAX);
         let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
+        let Standpoint { called, calling, calls } = shared.config.standpoint.clone();
+        let starts_over = shared.starts_over.load(Ordering::Relaxed);
         let hello = v1::WatchHello {
             reporter: shared.config.reporter.clone(),
             epoch: shared.config.epoch,
             agent: shared.config.agent.clone(),
-            services: shared.config.services.clone(),
+            services: called,
             held: shared.enforcer.held(),
+            standpoint: Some(v1::Standpoint { calling, calls, everywhere: false }),
+            policies_digest: if starts_over { String::new() } else { shared.enforcer.policies_digest() },
         };
         // The queue is new and has room.
         let _ = requests.try_send(v1::WatchRequest { hello: Some(hello), ..request(shared) });
@@ -181,8 +188,10 @@ impl<'a> Session<'a> {
             return self.refuse(snapshot.version, "the first snapshot of the stream is not whole".to_owned()).await;
         }
         if let Err(error) = self.shared.enforcer.apply(snapshot) {
+            self.shared.starts_over.store(true, Ordering::Relaxed);
             return self.refuse(snapshot.version, error.to_string()).await;
         }
+        self.shared.starts_over.store(false, Ordering::Relaxed);
         if snapshot.heartbeat_ms > 0 {
             self.heartbeat = interval(Duration::from_millis(snapshot.heartbeat_ms.into()));
         }

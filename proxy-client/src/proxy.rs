@@ -256,7 +256,7 @@ fn following_config(config: &ProxyConfig, epoch: u64) -> FollowingConfig {
         reporter: config.name.clone(),
         epoch,
         agent: agent(),
-        services: config.fronted(),
+        standpoint: config.standpoint(),
     }
 }
 

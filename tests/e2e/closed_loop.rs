@@ -37,7 +37,8 @@ async fn walks_the_ten_hops_in_order() {
         ),
     )
     .await;
-    engine.wait_enforced(2).await;
+    let payments = Proxy::in_front_of(&workspace, &engine, "payments-1", "shop/payments", backend.address).await;
+    engine.wait_enforced(3).await;
 
     // 1. Observe: the storefront calls the catalog through the proxy beside it.
     let mut caller = Client::new(storefront.outbound());
@@ -87,13 +88,24 @@ async fn walks_the_ten_hops_in_order() {
     .await;
     assert_eq!(signal, serde_json::json!({ "entity": "shop/catalog", "signal": "requests", "integer": 1 }));
 
-    // 8. and 9. Decide and push: an edit forbids by the signal; more requests tip it; every proxy acknowledges.
+    // 8. and 9. Decide and push: an edit forbids by the signal; more requests tip it. The called service's proxy and the
+    // caller's acknowledge a delta; it does not concern the third, which gets nothing and holds the newest all the same.
     workspace.write_policy("access/shop.cedar", ACCESS_BY_SIGNAL);
     until("both proxies acknowledge the edit", || async {
         let query = "SELECT count(*) FROM decisions WHERE cause = 'policies' AND acknowledged_at IS NOT NULL";
         engine.number(query).await == 2
     })
     .await;
+    until("all three hold the newest policies", || async {
+        let newest = engine.get("/readyz").await.json()["policies"]["version"].clone();
+        engine.number(&format!("SELECT count(*) FROM reporters WHERE policies_version = {newest}")).await == 3
+    })
+    .await;
+    let held = engine.sql("SELECT name, policies FROM reporters ORDER BY name").await;
+    let held: Vec<_> = held.iter().map(|row| row["policies"].as_i64().unwrap()).collect();
+    assert_eq!(held, [2, 1, 2], "catalog-1, payments-1, storefront-1");
+    let pushed = "SELECT count(*) FROM decisions WHERE cause = 'policies' AND reporter = 'payments-1'";
+    assert_eq!(engine.number(pushed).await, 0);
     let is_denied = async || {
         let answer = caller.send("GET", "/items/8", &[("host", "catalog.shop")], b"").await.unwrap();
         (answer.status == 403).then_some(answer)
@@ -120,6 +132,7 @@ async fn walks_the_ten_hops_in_order() {
 
     catalog.stop().await;
     storefront.stop().await;
+    payments.stop().await;
     engine.stop().await;
 }
 

@@ -40,7 +40,7 @@ async fn edits_under_load_fail_no_request() {
         let before = engine.number("SELECT acknowledged_version FROM reporters").await;
         let served = answered.load(Ordering::Relaxed);
         let text = format!(
-            "{PERMIT}@id(\"edit-{edit}\") forbid (principal, action, resource == Service::\"shop/none-{edit}\");\n"
+            "{PERMIT}@id(\"edit-{edit}\") forbid (principal == Service::\"shop/none-{edit}\", action, resource);\n"
         );
         workspace.write_policy("access/all.cedar", &text);
         until("the edit is enforced", || async {

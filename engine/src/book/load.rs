@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::execution::context::SessionContext;
-use tollgate_api::v1;
-use tollgate_policies::{Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, Sources, compile};
+use tollgate_policies::{Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, Slices, Sources, compile};
 
 use crate::clock::WallTime;
 use crate::leases::BucketLimit;
@@ -16,17 +15,18 @@ use crate::signals::{SignalFile, plan_all};
 pub(crate) struct Loaded {
     pub(crate) compiled: Compiled,
     /// As reporters get it.
-    pub(crate) proto: Arc<v1::Policies>,
+    pub(crate) slices: Arc<Slices>,
     pub(crate) signals: Arc<Vec<Arc<SignalFile>>>,
     pub(crate) loaded_at: WallTime,
 }
 
-/// Checks everything, and finds every problem in one go.
+/// Checks everything, and finds every problem in one go. What was loaded before only saves work.
 pub(crate) async fn load(
     context: &SessionContext,
     sources: &Sources,
     mode: &Mode,
     default_every: Duration,
+    before: Option<&Loaded>,
 ) -> Result<Loaded, Diagnostics> {
     let (signals, problems) = plan_all(context, &sources.signals, default_every).await;
     let schemas: Vec<_> = signals.iter().map(|file| file.schema()).collect();
@@ -35,8 +35,10 @@ pub(crate) async fn load(
         return Err(with_broken_signals(problems, compiled));
     }
     let compiled = compiled?;
-    let proto = Arc::new(compiled.to_proto());
-    Ok(Loaded { compiled, proto, signals: Arc::new(signals), loaded_at: WallTime::now() })
+    let slices = Slices::new(&compiled, before.map(|before| &*before.slices));
+    let failed = |error| Diagnostics(vec![Diagnostic::error("TG0500", "", format!("cannot be distributed: {error}"))]);
+    let slices = Arc::new(slices.map_err(failed)?);
+    Ok(Loaded { compiled, slices, signals: Arc::new(signals), loaded_at: WallTime::now() })
 }
 
 /// The problems of signal files, and those of policies that do not merely follow from them: a signal that a policy misses may be

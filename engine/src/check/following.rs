@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tollgate_api::v1;
-use tollgate_policies::{Clock, Enforcer};
+use tollgate_policies::{Clock, Enforcer, Slice};
 
 use crate::clock::WallTime;
 use crate::published::{Published, Publisher};
@@ -24,11 +24,17 @@ const EVERYWHERE: &str = "*";
 pub(super) struct Looking {
     enforcer: Enforcer,
     publisher: Arc<Publisher>,
+    /// The policies that it holds.
+    held: Mutex<Option<Arc<Slice>>>,
 }
 
 impl Looking {
     pub(super) fn new(outlet: &Outlet) -> Self {
-        let looking = Self { enforcer: Enforcer::new(Clock::system()), publisher: Arc::clone(&outlet.publisher) };
+        let looking = Self {
+            enforcer: Enforcer::new(Clock::system()),
+            publisher: Arc::clone(&outlet.publisher),
+            held: Mutex::default(),
+        };
         looking.apply(&outlet.publisher.newest());
         looking
     }
@@ -52,16 +58,24 @@ impl Looking {
     }
 
     fn apply(&self, published: &Published) {
+        let mut held = self.held.lock();
+        let all = published.slices.all();
+        let delta = held.as_ref().map(|held| v1::PoliciesDelta::clone(&published.slices.delta(held, all)));
         let snapshot = v1::Snapshot {
             version: published.version,
             whole: true,
-            policies: Some(v1::Policies::clone(&published.policies)),
+            policies: delta.is_none().then(|| all.to_proto()),
+            policies_delta: delta,
             signals: published.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
             safe_shares: published.scopes.iter().map(all_of).collect(),
             ..v1::Snapshot::default()
         };
-        if let Err(error) = self.enforcer.apply(&snapshot) {
-            tracing::error!(%error, "the engine's own checks stay with older policies");
+        match self.enforcer.apply(&snapshot) {
+            Ok(_) => *held = Some(Arc::clone(all)),
+            Err(error) => {
+                *held = None;
+                tracing::error!(%error, "the engine's own checks stay with older policies");
+            }
         }
     }
 }
@@ -115,6 +129,8 @@ impl Taking {
             agent: concat!("tollgate-engine/", env!("CARGO_PKG_VERSION")).to_owned(),
             services: services.clone(),
             held: self.enforcer.held(),
+            standpoint: Some(v1::Standpoint { everywhere: true, ..v1::Standpoint::default() }),
+            policies_digest: self.enforcer.policies_digest(),
         }));
         member.session = Some(WatchSession::open(self.outlet.clone(), &request)?);
         member.services = services;

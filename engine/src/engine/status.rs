@@ -25,7 +25,7 @@ pub struct Status {
 /// The policies in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PolicyStatus {
-    /// Snapshot version that they came with: a reporter that acknowledged this one or a later one enforces them.
+    /// Snapshot version that they came with: a reporter whose `policies_version` is this one or a later one enforces them.
     pub version: u64,
     /// Changes exactly when they change.
     pub digest: String,
@@ -47,7 +47,7 @@ impl Engine {
             storage: inner.kept.store.status().disk().into(),
             policies: PolicyStatus {
                 version: newest.policies_version,
-                digest: newest.policies.digest.clone(),
+                digest: newest.slices.all().digest().to_owned(),
                 loaded_at,
                 refused: inner.book.refused(),
             },
@@ -60,12 +60,11 @@ impl Engine {
     pub fn snapshot_json(&self) -> serde_json::Value {
         let inner = &self.inner;
         let newest = inner.outlet.publisher.newest();
-        let policies: Vec<_> = newest
-            .policies
-            .access
-            .iter()
+        let all = newest.slices.all();
+        let policies: Vec<_> = all
+            .access()
             .map(|policy| ("access", policy))
-            .chain(newest.policies.shaping.iter().map(|policy| ("shaping", policy)))
+            .chain(all.shaping().map(|policy| ("shaping", policy)))
             .map(
                 |(kind, policy)| json!({ "id": policy.id, "kind": kind, "origin": policy.origin, "text": policy.text }),
             )
@@ -88,7 +87,10 @@ impl Engine {
                         "services": facts.services,
                         "acknowledged_version": facts.acknowledged_version,
                         "pushed_version": facts.pushed_version,
-                        "enforces_policies": facts.acknowledged_version >= newest.policies_version,
+                        "policies_version": facts.held.enforced_version,
+                        "enforces_policies": facts.held.enforced_version >= newest.policies_version,
+                        "policies": facts.held.policies,
+                        "slice": facts.held.digest,
                         "refused": facts.refused,
                     })
                 })
@@ -98,11 +100,11 @@ impl Engine {
             "engine": inner.dir.id(),
             "version": newest.version,
             "policies_version": newest.policies_version,
-            "digest": newest.policies.digest,
-            "observe": newest.policies.observe,
-            "observed_services": newest.policies.observed_services,
+            "digest": all.digest(),
+            "observe": all.observe(),
+            "observed_services": all.observed_services(),
             "policies": policies,
-            "entities": serde_json::from_str::<serde_json::Value>(&newest.policies.entities_json).unwrap_or_default(),
+            "entities": serde_json::from_str::<serde_json::Value>(all.entities_json()).unwrap_or_default(),
             "signals": signals,
             "reporters": reporters,
         })

@@ -84,7 +84,9 @@ impl Inner {
         let sources = contents?;
         let inner = Arc::clone(self);
         let load = async move {
-            load(inner.queries.own_context(), &sources, &inner.config.mode, inner.config.signals_every).await
+            let (config, before) = (&inner.config, inner.book.loaded());
+            let context = inner.queries.own_context();
+            load(context, &sources, &config.mode, config.signals_every, before.as_deref()).await
         };
         // It fails only where the engine is shutting down, or the compiler broke off: the last good policies stay.
         self.queries.loads_handle().spawn(load).await.unwrap_or_else(|error| {

@@ -20,6 +20,9 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("acknowledged_version", DataType::Int64),
         ("pushed_version", DataType::Int64),
         ("behind", DataType::Boolean),
+        ("policies_version", DataType::Int64),
+        ("policies", DataType::Int64),
+        ("slice", DataType::Utf8),
         ("refused", DataType::Utf8),
         ("sequence", DataType::Int64),
         ("rows", DataType::Int64),
@@ -53,6 +56,9 @@ impl StateTable for Reporters {
                 counts(|facts| facts.acknowledged_version),
                 counts(|facts| facts.pushed_version),
                 flags(|facts| facts.acknowledged_version < facts.pushed_version),
+                counts(|facts| facts.held.enforced_version),
+                counts(|facts| facts.held.policies as u64),
+                columns::texts(all.iter().map(slice)),
                 columns::texts(all.iter().map(refused)),
                 counts(|facts| facts.sequence),
                 counts(|facts| facts.rows),
@@ -70,6 +76,10 @@ impl StateTable for Reporters {
 
 fn epoch(facts: &Facts) -> crate::clock::WallTime {
     crate::clock::WallTime { us: i64::try_from(facts.epoch).unwrap_or(i64::MAX) }
+}
+
+fn slice(reporter: &Arc<Reporter>) -> Option<String> {
+    reporter.read(|facts| (!facts.held.digest.is_empty()).then(|| facts.held.digest.clone()))
 }
 
 fn refused(reporter: &Arc<Reporter>) -> Option<String> {

@@ -44,7 +44,7 @@ impl ReportSession {
             return Err(SessionError::ShuttingDown);
         }
         let v1::ReportHello { reporter, epoch, agent } = hello;
-        let introduction = Introduction { reporter, epoch: *epoch, agent, services: None };
+        let introduction = Introduction { reporter, epoch: *epoch, agent, services: None, calls: [&[], &[]] };
         let reporter = intake.reporters.connect(&introduction, Stream::Report)?;
         if intake.store.is_superseded(&reporter.name, *epoch) {
             Reporters::disconnect(&reporter, Stream::Report);

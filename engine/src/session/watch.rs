@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_api::v1;
 
+use tollgate_policies::Slice;
+
+use super::slicing::{Place, RecentSlices};
 use super::{SessionError, delta};
 use crate::data::DataError;
 use crate::decisions::{DecisionLog, Moment, Push};
@@ -33,6 +36,7 @@ pub(crate) struct Outlet {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) decisions: Arc<DecisionLog>,
+    pub(crate) recent: Arc<RecentSlices>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Duration,
     pub(crate) stop: CancellationToken,
@@ -45,11 +49,18 @@ pub struct WatchSession {
     id: StreamId,
     stream: fleet::Stream,
     newest: watch::Receiver<Arc<Published>>,
+    place: Place,
     /// What the last snapshot was made of; `None` when the next one has to be whole.
-    sent: Option<Arc<Published>>,
+    sent: Option<Sent>,
     /// After a refusal: what was refused, and when the stream ends although nothing has changed.
     refused: Option<(Arc<Published>, Instant)>,
     unacknowledged: VecDeque<Arc<Push>>,
+}
+
+/// A state, and what of its policies the reporter has got.
+struct Sent {
+    state: Arc<Published>,
+    slice: Arc<Slice>,
 }
 
 impl WatchSession {
@@ -58,11 +69,13 @@ impl WatchSession {
             return Err(SessionError::ShuttingDown);
         }
         let hello = request.hello.as_ref().ok_or(SessionError::NoHello)?;
+        let said = hello.standpoint.as_ref();
         let introduction = Introduction {
             reporter: &hello.reporter,
             epoch: hello.epoch,
             agent: &hello.agent,
             services: Some(&hello.services),
+            calls: said.map_or([&[], &[]], |said| [&said.calling, &said.calls]),
         };
         let reporter = outlet.reporters.connect(&introduction, Stream::Watch)?;
         let joined = supersedes(&reporter, hello).and_then(|()| Ok(outlet.fleet.join(&to_join(request, hello))?));
@@ -70,8 +83,9 @@ impl WatchSession {
         outlet.metrics.watcher_connected();
         tracing::info!(reporter = %reporter.name, agent = hello.agent, services = ?hello.services, "reporter follows");
         let newest = outlet.publisher.subscribe();
+        let (place, unacknowledged) = (Place::new(hello), VecDeque::new());
         let mut session =
-            Self { outlet, reporter, id, stream, newest, sent: None, refused: None, unacknowledged: VecDeque::new() };
+            Self { outlet, reporter, id, stream, newest, place, sent: None, refused: None, unacknowledged };
         session.heard(request);
         Ok(session)
     }
@@ -82,6 +96,7 @@ impl WatchSession {
         self.reporter.update(|facts| {
             facts.acknowledged_version = request.acknowledged_version;
             facts.refused = request.refused.chars().take(1_024).collect();
+            facts.note_enforced();
         });
         while let Some(push) = self.unacknowledged.pop_front_if(|push| push.version <= request.acknowledged_version) {
             self.outlet.metrics.acknowledged(push.acknowledge());
@@ -131,30 +146,39 @@ impl WatchSession {
 
     /// Makes a snapshot if anything is due.
     fn due(&mut self, newest: &Arc<Published>) -> Result<Option<v1::Snapshot>, DataError> {
-        let before = self.sent.as_ref();
-        let has_policies = before.is_none_or(|before| before.policies_version != newest.policies_version);
-        let signals = match before {
-            Some(before) => delta::signals(&before.signals, &newest.signals),
+        let sent = self.sent.as_ref();
+        let slice = self.place.cut(newest, sent.map(|sent| (&*sent.state, &sent.slice)));
+        let policies = self.place.policies(&newest.slices, sent.map(|sent| &sent.slice), &slice, &self.outlet.recent);
+        let signals = match sent {
+            Some(sent) => delta::signals(&sent.state.signals, &newest.signals),
             None => newest.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
         };
-        let is_whole = before.is_none();
-        if !is_whole && !has_policies && signals.is_empty() && !self.outlet.fleet.has_changes(self.id) {
-            self.sent = Some(Arc::clone(newest));
+        let is_whole = sent.is_none();
+        let is_quiet = !is_whole && !policies.is_change() && signals.is_empty();
+        if is_quiet && !self.outlet.fleet.has_changes(self.id) {
+            self.keep(newest, slice);
             return Ok(None);
         }
         // A newer state is published already: the loop comes round to it.
         let Some(version) = self.outlet.publisher.stamp(newest)? else { return Ok(None) };
         let changes = self.outlet.fleet.changes(self.id, version)?;
-        if !is_whole && !has_policies && signals.is_empty() && changes.is_empty() {
+        if is_quiet && changes.is_empty() {
             return Ok(None);
         }
+        let has_policies = policies.is_change();
         self.note(version, newest, is_whole, has_policies, &signals, &changes);
-        self.sent = Some(Arc::clone(newest));
+        if is_whole || has_policies {
+            self.place.pushed(&slice, &self.outlet.recent);
+            self.reporter.update(|facts| facts.held.pushed_version = version);
+        }
+        self.keep(newest, slice);
+        let (policies, policies_delta) = policies.into_parts();
         Ok(Some(v1::Snapshot {
             version,
             whole: is_whole,
             echo_ms: changes.echo_ms,
-            policies: has_policies.then(|| v1::Policies::clone(&newest.policies)),
+            policies,
+            policies_delta,
             signals,
             leases: changes.leases,
             safe_shares: changes.safe_shares,
@@ -164,6 +188,21 @@ impl WatchSession {
                 0
             },
         }))
+    }
+
+    /// Notes of which state the reporter has everything that concerns it.
+    fn keep(&mut self, newest: &Arc<Published>, slice: Arc<Slice>) {
+        let is_known = self.sent.as_ref().is_some_and(|sent| Arc::ptr_eq(&sent.state, newest));
+        if is_known {
+            return;
+        }
+        self.reporter.update(|facts| {
+            facts.held.cut_version = newest.policies_version;
+            facts.held.policies = slice.len();
+            slice.digest().clone_into(&mut facts.held.digest);
+            facts.note_enforced();
+        });
+        self.sent = Some(Sent { state: Arc::clone(newest), slice });
     }
 
     fn note(
@@ -207,7 +246,7 @@ impl WatchSession {
         let Some(sent) = self.sent.take() else { return };
         self.outlet.metrics.snapshot_refused();
         tracing::warn!(reporter = %self.reporter.name, error = request.refused, "reporter could not apply a snapshot");
-        self.refused = Some((sent, Instant::now() + REFUSED_PAUSE));
+        self.refused = Some((sent.state, Instant::now() + REFUSED_PAUSE));
     }
 }
 

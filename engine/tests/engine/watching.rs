@@ -49,6 +49,77 @@ async fn the_first_snapshot_is_whole_and_versions_grow() {
     assert!(session.next().await.is_none(), "the stream ends with the engine");
 }
 
+/// In front of one service, calling nothing.
+fn standing(reporter: &str, service: &str, policies_digest: &str) -> v1::WatchRequest {
+    let mut request = hello(reporter, 1);
+    let hello = request.hello.as_mut().unwrap();
+    hello.services = vec![service.to_owned()];
+    hello.standpoint = Some(v1::Standpoint::default());
+    hello.policies_digest = policies_digest.to_owned();
+    request
+}
+
+fn of_service(id: &str, service: &str) -> String {
+    format!("@id(\"{id}\") permit (principal, action, resource == Service::\"{service}\");\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_pushed_as_a_delta_to_those_it_concerns() {
+    let running = Running::start().await;
+    running
+        .write_policy("access/shop.cedar", &(of_service("cart", "shop/cart") + &of_service("catalog", "shop/catalog")));
+    wait_for("two policies", async || running.number("SELECT count(*) FROM policies WHERE id = 'cart'").await == 1)
+        .await;
+    let mut cart = running.engine.watch(&standing("cart-1", "shop/cart", "")).unwrap();
+    let mut catalog = running.engine.watch(&standing("catalog-1", "shop/catalog", "")).unwrap();
+    let ids = |policies: &[v1::Policy]| policies.iter().map(|policy| policy.id.clone()).collect::<Vec<_>>();
+    let first = next_with(&mut cart, |snapshot| snapshot.whole).await.policies.unwrap();
+    assert!(ids(&first.access).contains(&"cart".to_owned()) && !ids(&first.access).contains(&"catalog".to_owned()));
+    let held = next_with(&mut catalog, |snapshot| snapshot.whole).await.policies.unwrap().digest;
+
+    let edited = of_service("cart", "shop/cart") + &of_service("cart-too", "shop/cart");
+    running.write_policy("access/shop.cedar", &(edited + &of_service("catalog", "shop/catalog")));
+    let pushed =
+        next_with(&mut cart, |snapshot| snapshot.policies.is_some() || snapshot.policies_delta.is_some()).await;
+    let delta = pushed.policies_delta.expect("a delta");
+    assert_eq!((&delta.from, delta.access.len(), delta.shaping.len()), (&first.digest, 1, 0));
+    assert_eq!((ids(&delta.access[0].added), delta.access[0].removed), (vec!["cart-too".to_owned()], 0));
+    assert!(delta.entities.is_none());
+
+    // Nothing is pushed to the other, and it enforces the newest policies all the same.
+    let version = i64::try_from(running.engine.status().policies.version).unwrap();
+    let enforced = format!("SELECT count(*) FROM reporters WHERE policies_version = {version}");
+    wait_for("both enforce it", async || {
+        // It has signals and leases to say, perhaps; of policies nothing.
+        if let Ok(Some(snapshot)) = tokio::time::timeout(std::time::Duration::from_millis(5), catalog.next()).await {
+            assert!(snapshot.policies.is_none() && snapshot.policies_delta.is_none(), "{snapshot:?}");
+            catalog.heard(&v1::WatchRequest { acknowledged_version: snapshot.version, ..v1::WatchRequest::default() });
+        }
+        running.number(&enforced).await == 2
+    })
+    .await;
+    let pushes = "SELECT count(*) FROM decisions WHERE cause = 'policies' AND reporter = 'catalog-1'";
+    assert_eq!(running.number(pushes).await, 0);
+    let slices = "SELECT count(DISTINCT slice) FROM reporters WHERE policies > 0";
+    assert_eq!(running.number(slices).await, 2);
+
+    // One that comes back with what it holds is sent nothing anew; one that comes back with an older slice, what has changed.
+    let first_again = |snapshot: v1::Snapshot| {
+        assert!(snapshot.whole && snapshot.policies.is_none());
+        snapshot.policies_delta.unwrap()
+    };
+    drop((cart, catalog));
+    let mut catalog = running.engine.watch(&standing("catalog-1", "shop/catalog", &held)).unwrap();
+    let again = first_again(next(&mut catalog).await);
+    assert_eq!((&again.from, &again.digest, again.access.len()), (&held, &held, 0));
+    let mut cart = running.engine.watch(&standing("cart-1", "shop/cart", &first.digest)).unwrap();
+    let again = first_again(next(&mut cart).await);
+    assert_eq!((&again.from, &again.digest), (&first.digest, &delta.digest));
+    let mut unknown = running.engine.watch(&standing("cart-2", "shop/cart", "of another engine")).unwrap();
+    assert!(next(&mut unknown).await.policies.is_some());
+    running.engine.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_is_timed_and_shown() {
     let running = Running::start().await;

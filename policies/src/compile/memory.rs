@@ -11,9 +11,11 @@ use parking_lot::Mutex;
 use super::{Effect, PolicyKind};
 use crate::annotations::{self, Problem};
 use crate::model::{self, Known};
+use crate::needs::Needs;
 use crate::reads::Reads;
 use crate::rule::fingerprint;
 use crate::shaping::Shaping;
+use crate::slices::Bearing;
 
 /// By the text of a policy.
 #[derive(Default)]
@@ -32,6 +34,7 @@ pub(crate) struct Learned {
     pub(crate) id: Option<Arc<str>>,
     pub(crate) shadow: bool,
     pub(crate) shaping: Option<Shaping>,
+    pub(crate) bearing: Arc<Bearing>,
     /// Of its annotations.
     pub(crate) problems: Vec<Problem>,
     /// What it was validated against when nothing was found.
@@ -60,13 +63,18 @@ impl Learned {
                 (annotations, Some(shaping), problems)
             }
         };
+        let effect = match policy.effect() {
+            cedar_policy::Effect::Permit => Effect::Permit,
+            cedar_policy::Effect::Forbid => Effect::Forbid,
+        };
+        let reads = Reads::of(policy);
+        let scope = [policy.principal_constraint().into(), policy.resource_constraint().into()];
+        let bearing = Bearing::new(kind, effect, scope, Needs::of(&reads).ok().as_ref(), shaping.as_ref());
         Self {
-            reads: Reads::of(policy),
+            reads,
+            bearing: Arc::new(bearing),
             literals: policy.entity_literals(),
-            effect: match policy.effect() {
-                cedar_policy::Effect::Permit => Effect::Permit,
-                cedar_policy::Effect::Forbid => Effect::Forbid,
-            },
+            effect,
             id: annotations.id,
             shadow: annotations.shadow,
             shaping,

@@ -10,7 +10,6 @@ use super::Enforcer;
 use crate::bucket::Lease;
 use crate::buckets::Terms;
 use crate::loaded::Loaded;
-use crate::slice::Standpoint;
 use crate::text;
 use crate::world::World;
 
@@ -61,9 +60,9 @@ impl Enforcer {
         if !snapshot.whole && (current.loaded.is_none() || version < current.version) {
             return Err(ApplyError::OutOfOrder { version, current: current.version });
         }
-        let next = next(&current, snapshot, self.standpoint.as_ref())
-            .map_err(|problem| ApplyError::Unreadable { version, problem })?;
-        let terms_change = snapshot.policies.is_some() || snapshot.whole || !snapshot.safe_shares.is_empty();
+        let next = next(&current, snapshot).map_err(|problem| ApplyError::Unreadable { version, problem })?;
+        let has_policies = snapshot.policies.is_some() || snapshot.policies_delta.is_some();
+        let terms_change = has_policies || snapshot.whole || !snapshot.safe_shares.is_empty();
         let terms = terms_change.then(|| terms(&next));
         if let Some(terms) = &terms {
             // Before the policies, so that a new limit never refuses for want of its terms.
@@ -97,7 +96,7 @@ impl Enforcer {
     }
 }
 
-fn next(current: &State, snapshot: &v1::Snapshot, standpoint: Option<&Standpoint>) -> Result<State, String> {
+fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
     let mut next = State {
         version: snapshot.version,
         loaded: current.loaded.clone(),
@@ -106,15 +105,10 @@ fn next(current: &State, snapshot: &v1::Snapshot, standpoint: Option<&Standpoint
         world_generation: current.world_generation,
         safe_ppm: if snapshot.whole { HashMap::new() } else { current.safe_ppm.clone() },
     };
-    if let Some(policies) = &snapshot.policies {
-        next.world = World::read(policies, &current.world)?;
-        let read = || Loaded::read(policies, &next.world, standpoint, current.loaded.as_deref());
-        let loaded = text::with_deep_stack(read)?;
-        next.loaded = Some(Arc::new(loaded));
+    if let Some((loaded, world)) = policies(current, snapshot)? {
+        (next.loaded, next.world) = (Some(Arc::new(loaded)), world);
         next.policies_generation += 1;
         next.world_generation += 1;
-    } else if snapshot.whole {
-        return Err("a whole snapshot without policies".to_owned());
     }
     if snapshot.whole || !snapshot.signals.is_empty() {
         next.world = next.world.with_signals(snapshot.whole, &snapshot.signals)?;
@@ -124,6 +118,30 @@ fn next(current: &State, snapshot: &v1::Snapshot, standpoint: Option<&Standpoint
         next.safe_ppm.insert(share.scope.clone(), share.parts_per_million.min(1_000_000));
     }
     Ok(next)
+}
+
+/// The policies and entities of a snapshot; nothing where they stay the same.
+fn policies(current: &State, snapshot: &v1::Snapshot) -> Result<Option<(Loaded, World)>, String> {
+    let before = current.loaded.as_deref();
+    if let Some(policies) = &snapshot.policies {
+        let entities =
+            v1::Entities { entities_json: policies.entities_json.clone(), schema_json: policies.schema_json.clone() };
+        let world = World::read(&entities, &current.world)?;
+        return Ok(Some((text::with_deep_stack(|| Loaded::read(policies, before))?, world)));
+    }
+    let Some(delta) = &snapshot.policies_delta else {
+        return if snapshot.whole { Err("a whole snapshot without policies".to_owned()) } else { Ok(None) };
+    };
+    let before = before.filter(|before| before.digest() == delta.from);
+    let before = before.ok_or("a change of policies other than those in force")?;
+    if delta.digest == delta.from {
+        return Ok(None);
+    }
+    let world = match &delta.entities {
+        Some(entities) => World::read(entities, &current.world)?,
+        None => current.world.clone(),
+    };
+    Ok(Some((text::with_deep_stack(|| before.changed(delta))?, world)))
 }
 
 /// What the buckets of every shaping policy have in common.

@@ -33,6 +33,11 @@ impl Known {
         }
     }
 
+    /// What entities can be read by: no header makes a difference to them, nor does a signal.
+    pub(crate) fn of_entities(&self) -> Self {
+        Self { attributes: self.attributes.clone(), ..Self::default() }
+    }
+
     /// Signals of a type of entity, or of any.
     pub(crate) fn signal_names(&self, entity_type: Option<&str>) -> BTreeSet<&str> {
         let of_type = self.signals.iter().filter(|(name, _)| entity_type.is_none_or(|wanted| wanted == name.as_str()));

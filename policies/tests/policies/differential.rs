@@ -9,7 +9,7 @@ mod plain;
 mod random;
 
 use tollgate_api::v1;
-use tollgate_policies::{Clock, Compiled, Enforcer, Mode, SourceFile, Sources, Standpoint, compile};
+use tollgate_policies::{Clock, Compiled, Enforcer, Mode, Slices, SourceFile, Sources, Standpoint, compile};
 
 use self::generate::{Asked, Population, policies};
 use self::plain::Plain;
@@ -55,7 +55,8 @@ fn random_policies_are_decided_as_plain_cedar_decides() {
         enforcer.apply(&whole(compiled.to_proto())).unwrap();
         enforcer.apply(&signals_of(2, &population)).unwrap();
         let partial = Enforcer::at(Clock::paused(NOW_US), standpoint());
-        partial.apply(&whole(compiled.to_proto())).unwrap();
+        let slices = Slices::new(&compiled, None).unwrap();
+        partial.apply(&whole(slices.cut(Some(&standpoint())).to_proto())).unwrap();
         partial.apply(&signals_of(2, &population)).unwrap();
         let plain = Plain::new(&compiled, &population);
         let asked: Vec<_> = (0..REQUESTS_PER_WORLD / 2).map(|_| Asked::new(&mut random)).collect();
@@ -63,13 +64,76 @@ fn random_policies_are_decided_as_plain_cedar_decides() {
         for asked in asked.iter().chain(&asked) {
             let ours = plain::said(&enforcer.decide(&asked.facts()));
             assert_eq!(ours, plain.decide(asked), "seed {seed}: {asked:?}\n{texts}\n{}", population.json());
-            if standpoint().called.iter().any(|service| service == asked.destination) {
-                assert_eq!(plain::said(&partial.decide(&asked.facts())), ours, "seed {seed}: {asked:?}\n{texts}");
+            alike(&partial, &enforcer, asked, &format!("seed {seed}: {asked:?}\n{texts}"));
+        }
+    }
+}
+
+/// Where a proxy stands it says what one says that holds everything.
+fn alike(partial: &Enforcer, all: &Enforcer, asked: &Asked, about: &str) {
+    if standpoint().called.iter().any(|service| service == asked.destination) {
+        assert_eq!(plain::said(&partial.decide(&asked.facts())), plain::said(&all.decide(&asked.facts())), "{about}");
+    }
+    let early = |enforcer: &Enforcer| enforcer.refuses_early(&asked.facts()).map(|early| plain::said(&early));
+    if standpoint().calling.iter().any(|service| service == asked.source) {
+        assert_eq!(early(partial), early(all), "{about}");
+    }
+}
+
+/// One policy with an id of its own, so that it is the same wherever it stands.
+fn named(random: &mut Random) -> String {
+    loop {
+        let text = policies(random, 1);
+        if !text.is_empty() {
+            return format!("@id(\"p{}\") {text}", random.below(usize::MAX));
+        }
+    }
+}
+
+/// A proxy that gets its slice, and from then on deltas, holds what one holds that gets all of it each time.
+#[test]
+fn slices_and_their_deltas_change_no_answer() {
+    for seed in seeds().take(seeds().count().div_ceil(2)) {
+        let mut random = Random::new(seed);
+        let mut population = Population::new(&mut random);
+        let mut texts: Vec<String> = (0..20).map(|_| named(&mut random)).collect();
+        let now = compiled(&texts.concat(), &population);
+        let mut slices = Slices::new(&now, None).unwrap();
+        let mut held = slices.cut(Some(&standpoint()));
+        let partial = Enforcer::at(Clock::paused(NOW_US), standpoint());
+        partial.apply(&whole(held.to_proto())).unwrap();
+        partial.apply(&signals_of(2, &population)).unwrap();
+        for version in 3..8 {
+            for _ in 0..random.below(4) {
+                match random.below(4) {
+                    0 => drop(texts.remove(random.below(texts.len()))),
+                    1 => texts.insert(random.below(texts.len() + 1), named(&mut random)),
+                    2 => texts.rotate_left(1),
+                    _ => texts[0] = named(&mut random),
+                }
             }
-            let early = |enforcer: &Enforcer| enforcer.refuses_early(&asked.facts()).map(|early| plain::said(&early));
-            if standpoint().calling.iter().any(|service| service == asked.source) {
-                assert_eq!(early(&partial), early(&enforcer), "seed {seed}: {asked:?}\n{texts}");
+            if random.one_in(3) {
+                population = Population::new(&mut random);
             }
+            let now = compiled(&texts.concat(), &population);
+            let next = Slices::new(&now, Some(&slices)).unwrap();
+            let slice = next.cut(Some(&standpoint()));
+            let policies_delta = Some(v1::PoliciesDelta::clone(&next.delta(&held, &slice)));
+            partial.apply(&v1::Snapshot { version, policies_delta, ..signals_of(version, &population) }).unwrap();
+            assert_eq!(partial.policies_digest(), slice.digest());
+            let all = Enforcer::new(Clock::paused(NOW_US));
+            all.apply(&whole(now.to_proto())).unwrap();
+            all.apply(&signals_of(2, &population)).unwrap();
+            for _ in 0..20 {
+                let asked = Asked::new(&mut random);
+                alike(
+                    &partial,
+                    &all,
+                    &asked,
+                    &format!("seed {seed}, version {version}: {asked:?}\n{}", texts.concat()),
+                );
+            }
+            (slices, held) = (next, slice);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is remembered, for how long, and what says so.
 
 use tollgate_api::v1;
-use tollgate_policies::{Enforcer, Facts, Standpoint};
+use tollgate_policies::{Enforcer, Facts, Slices, Standpoint};
 
 use crate::support::{ALL, compiled, enforcer, get, pass, said, signal, whole};
 
@@ -110,8 +110,11 @@ fn an_enforcer_of_one_service_sees_all_headers_that_any_policy_names() {
         forbid (principal, action, resource == Service::"shop/cart") when { context.headers has "x-b" };"#;
     let shaping = r#"@limit("1/s") @by("context.headers[\"x-a\"]")
         permit (principal, action, resource == Service::"shop/cart");"#;
-    let policies = compiled(access, shaping).to_proto();
     let standpoint = Standpoint { called: vec!["shop/search".to_owned()], ..Standpoint::default() };
+    let slices = Slices::new(&compiled(access, shaping), None).unwrap();
+    let slice = slices.cut(Some(&standpoint));
+    assert_eq!((slice.len(), slices.all().len()), (2, 4));
+    let policies = slice.to_proto();
     let enforcer = Enforcer::at(tollgate_policies::Clock::paused(0), standpoint);
     let headers = [(std::sync::Arc::from("x-b"), "1".to_owned())];
     enforcer.apply(&whole(policies.clone())).unwrap();
@@ -119,8 +122,61 @@ fn an_enforcer_of_one_service_sees_all_headers_that_any_policy_names() {
         assert_eq!(enforcer.headers().join(","), "x-a,x-b");
         assert!(said(&enforcer, &Facts { headers: &headers, ..get("shop/search") }).starts_with("deny forbidden"));
         assert!(said(&enforcer, &get("shop/search")).starts_with("allow"));
-        // Policies that were left out before are not read again.
-        let policies = Some(policies.clone());
-        enforcer.apply(&v1::Snapshot { version, policies, ..v1::Snapshot::default() }).unwrap();
+        let policies_delta = Some(v1::PoliciesDelta::clone(&slices.delta(&slice, &slice)));
+        enforcer.apply(&v1::Snapshot { version, policies_delta, ..v1::Snapshot::default() }).unwrap();
     }
+}
+
+#[test]
+fn a_change_of_other_policies_is_refused_whole() {
+    let before = Slices::new(&compiled(ALL, ""), None).unwrap();
+    let after = Slices::new(&compiled("@id(\"none\") forbid (principal, action, resource);", ""), None).unwrap();
+    let enforcer = Enforcer::new(tollgate_policies::Clock::paused(0));
+    let apply = |version, delta: v1::PoliciesDelta| {
+        enforcer.apply(&v1::Snapshot { version, policies_delta: Some(delta), ..v1::Snapshot::default() })
+    };
+    enforcer.apply(&whole(before.all().to_proto())).unwrap();
+    let delta = v1::PoliciesDelta::clone(&after.delta(before.all(), after.all()));
+    let refused = |delta| apply(2, delta).unwrap_err().to_string();
+    let other = v1::PoliciesDelta { from: "another".to_owned(), ..delta.clone() };
+    assert_eq!(refused(other), "snapshot 2: a change of policies other than those in force");
+    for (at, removed) in [(0, 2), (2, 0), (u32::MAX, u32::MAX)] {
+        let access = vec![v1::Splice { at, removed, added: Vec::new() }];
+        assert!(refused(v1::PoliciesDelta { access, ..delta.clone() }).contains("no policies"), "{at} {removed}");
+    }
+    let twice = vec![v1::Splice { at: 0, removed: 1, added: Vec::new() }; 2];
+    assert!(refused(v1::PoliciesDelta { access: twice, ..delta.clone() }).contains("no policies 0 to 1"));
+    assert!(said(&enforcer, &get("shop/search")).starts_with("allow"));
+    apply(2, delta).unwrap();
+    assert!(said(&enforcer, &get("shop/search")).starts_with("deny forbidden"));
+}
+
+/// An edit reaches those that it concerns, and to all others nothing has changed.
+#[test]
+fn a_slice_changes_only_by_what_can_matter_there() {
+    let stand = |called: &str, calls: &[&str]| {
+        let (called, calls) = (vec![called.to_owned()], calls.iter().map(ToString::to_string).collect());
+        Standpoint { calling: called.clone(), called, calls }
+    };
+    let access = |search: &str, cart: &str| {
+        format!(
+            "permit (principal, action, resource == Service::\"shop/search\") when {{ {search} }};\n\
+                 forbid (principal in Group::\"free\", action, resource == Service::\"shop/cart\") when {{ {cart} }};"
+        )
+    };
+    let slices = |search: &str, cart: &str| Slices::new(&compiled(&access(search, cart), ""), None).unwrap();
+    let changed = |now: &Slices, standpoint: &Standpoint| {
+        let before = slices("true", "context.path == \"/\"");
+        before.cut(Some(standpoint)).digest() != now.cut(Some(standpoint)).digest()
+    };
+    let search = slices("context.is_mtls", "context.path == \"/\"");
+    assert!(changed(&search, &stand("shop/search", &[])) && changed(&search, &stand("odd/one", &["shop/search"])));
+    assert!(!changed(&search, &stand("shop/cart", &[])) && !changed(&search, &stand("odd/one", &["shop/cart"])));
+    // Of those that call, only the ones whose callers it names, and only where they know what the called side will say.
+    let cart = slices("true", "context.path == \"/other\"");
+    assert!(changed(&cart, &stand("shop/cart", &[])) && changed(&cart, &stand("customers/free", &["shop/cart"])));
+    assert!(!changed(&cart, &stand("customers/paying", &["shop/cart"])) && !changed(&cart, &stand("shop/search", &[])));
+    let unknown = slices("true", "context.is_mtls && context.headers has \"x-new\"");
+    let left = unknown.cut(Some(&stand("customers/free", &["shop/cart"])));
+    assert!(left.is_empty() && unknown.cut(Some(&stand("shop/cart", &[]))).len() == 1);
 }

@@ -418,6 +418,25 @@ pub struct WatchHello {
     /// Leases that it holds from before, so that a restarted engine gives out no rate twice.
     #[prost(message, repeated, tag = "5")]
     pub held: ::prost::alloc::vec::Vec<Lease>,
+    /// Present: it takes deltas of policies, and only those that can matter to it. Absent: it gets all, and always whole.
+    #[prost(message, optional, tag = "6")]
+    pub standpoint: ::core::option::Option<Standpoint>,
+    /// Digest of the policies that it holds; empty for none, and when it wants them whole.
+    #[prost(string, tag = "7")]
+    pub policies_digest: ::prost::alloc::string::String,
+}
+/// The requests that a reporter is asked about, besides those that call the services that it fronts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Standpoint {
+    /// Services that call through it: it may refuse early what they ask of those in `calls`.
+    #[prost(string, repeated, tag = "1")]
+    pub calling: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Services that can be called through it.
+    #[prost(string, repeated, tag = "2")]
+    pub calls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// It is asked about every service.
+    #[prost(bool, tag = "3")]
+    pub everywhere: bool,
 }
 /// One token bucket of one shaping policy.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -479,6 +498,9 @@ pub struct Snapshot {
     /// Both policy kinds, replaced as one.
     #[prost(message, optional, tag = "4")]
     pub policies: ::core::option::Option<Policies>,
+    /// Or what has changed of them. Never both.
+    #[prost(message, optional, tag = "9")]
+    pub policies_delta: ::core::option::Option<PoliciesDelta>,
     /// Signals that changed, by entity.
     #[prost(message, repeated, tag = "5")]
     pub signals: ::prost::alloc::vec::Vec<EntitySignals>,
@@ -492,9 +514,10 @@ pub struct Snapshot {
     #[prost(uint32, tag = "8")]
     pub heartbeat_ms: u32,
 }
+/// The policies that can matter to the reporter, in the order in which they are written.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Policies {
-    /// Changes exactly when access, shaping, entities or modes change.
+    /// Changes exactly when one of the policies, an entity or a mode changes, of those that are here.
     #[prost(string, tag = "1")]
     pub digest: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
@@ -510,8 +533,57 @@ pub struct Policies {
     /// Services for which nothing is enforced (`namespace/name`).
     #[prost(string, repeated, tag = "6")]
     pub observed_services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Cedar schema, as the JSON that Cedar reads.
+    /// Cedar schema of the entities, as the JSON that Cedar reads.
     #[prost(string, tag = "7")]
+    pub schema_json: ::prost::alloc::string::String,
+    /// Headers that any policy names, where one of those that are here reads all headers as one record.
+    #[prost(string, repeated, tag = "8")]
+    pub headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What makes other policies of those that a reporter holds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PoliciesDelta {
+    /// Digest of the policies that it changes. A reporter that holds others refuses it.
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    /// Digest of what comes of it; the same as `from` where nothing changes.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// In ascending order of `at`.
+    #[prost(message, repeated, tag = "3")]
+    pub access: ::prost::alloc::vec::Vec<Splice>,
+    #[prost(message, repeated, tag = "4")]
+    pub shaping: ::prost::alloc::vec::Vec<Splice>,
+    /// Absent: they have not changed.
+    #[prost(message, optional, tag = "5")]
+    pub entities: ::core::option::Option<Entities>,
+    /// These as in `Policies`, and not as deltas.
+    #[prost(bool, tag = "6")]
+    pub observe: bool,
+    #[prost(string, repeated, tag = "7")]
+    pub observed_services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "8")]
+    pub headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Policies of one kind that make place for others.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Splice {
+    /// Place of the first that goes, in the list as it was; the length of the list for its end.
+    #[prost(uint32, tag = "1")]
+    pub at: u32,
+    /// How many go.
+    #[prost(uint32, tag = "2")]
+    pub removed: u32,
+    /// What comes in their place.
+    #[prost(message, repeated, tag = "3")]
+    pub added: ::prost::alloc::vec::Vec<Policy>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Entities {
+    /// As in `Policies`.
+    #[prost(string, tag = "1")]
+    pub entities_json: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
     pub schema_json: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
