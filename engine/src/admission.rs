@@ -7,6 +7,7 @@ mod arrays;
 mod buffers;
 mod columns;
 mod framing;
+mod lz4;
 mod refusal;
 mod values;
 

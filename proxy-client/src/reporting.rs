@@ -1,7 +1,6 @@
 //! Streams rows to the engine: [`Recorder`] collects them on a worker's thread, the outbox keeps them within a bound, and
 //! [`Reporting::run`] sends them until they are acknowledged. A request never waits for any of it.
 
-mod encode;
 mod outbox;
 mod recorder;
 mod stream;

@@ -1,5 +1,6 @@
 //! Quantiles, and the CPU time of a process.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// Prints the median, p99 and maximum of a set of durations.
@@ -9,9 +10,14 @@ pub(crate) fn print(what: &str, mut times: Vec<Duration>) {
     println!("{what}: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} times)", at(0.5), at(0.99), at(1.0), times.len());
 }
 
-/// User and system time that a process and its threads have used.
+/// User and system time that a process and its threads have used, those that have ended included.
 pub(crate) fn cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    cpu_in(format!("/proc/{pid}/stat").as_ref())
+}
+
+/// User and system time in the `stat` of a process or thread.
+pub(crate) fn cpu_in(stat: &Path) -> Duration {
+    let stat = std::fs::read_to_string(stat).unwrap_or_default();
     // The name in parentheses may hold spaces: fields are counted from behind it.
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks: u64 = [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum();

@@ -16,10 +16,10 @@ mod e2e {
 
 mod figures;
 mod first_answer;
-mod ingest;
 mod limit;
 mod policy_edit;
 mod proxy;
+mod sustained;
 
 use e2e::harness;
 
@@ -34,14 +34,14 @@ fn main() -> anyhow::Result<()> {
     if is_wanted("limit") {
         runtime.block_on(limit::run());
     }
-    if is_wanted("ingest") {
-        runtime.block_on(ingest::run())?;
-    }
     if is_wanted("first-answer") {
         first_answer::run()?;
     }
     if is_wanted("proxy") {
         runtime.block_on(proxy::run())?;
+    }
+    if is_wanted("sustained") {
+        runtime.block_on(sustained::run())?;
     }
     Ok(())
 }

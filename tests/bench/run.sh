@@ -12,6 +12,6 @@ envoy=$(find "$venv" -type f -name 'envoy*' -perm -u+x -size +1M -print -quit)
 mkdir -p "$venv/peers"
 ln -sf "$envoy" "$venv/peers/envoy"
 # What is measured is a release; what measures shares its build with the tests.
-cargo build --release --locked --bin tollgate
+cargo build --release --locked --package tollgate --package tollgate-reporters --bins
 TOLLGATE_BINARY=${CARGO_TARGET_DIR:-target}/release/tollgate PATH="$venv/peers:$PATH" \
     cargo bench --workspace --profile dev --locked --bench loop -- "$@"

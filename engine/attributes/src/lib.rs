@@ -5,12 +5,14 @@
 
 mod batch;
 mod column;
+mod encode;
 mod page;
 mod values;
 mod vocabulary;
 
 pub use batch::{BatchBuilder, BatchLimits, Fill};
 pub use column::Kind;
+pub use encode::encode;
 pub use page::markdown;
 pub use values::{Decision, Direction, Priority, Reason, UnknownValue};
 pub use vocabulary::{ATTRIBUTES, Attribute, Row, attribute, schema};

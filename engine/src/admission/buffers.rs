@@ -1,15 +1,10 @@
 //! Takes buffers out of a message's body and decompresses them, within a budget.
 
-use std::io::Read as _;
-
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::ipc;
-use lz4_flex::frame::FrameDecoder;
 
-use super::Refusal;
+use super::{Refusal, lz4};
 
-/// LZ4 cannot shrink anything further than this; a greater claim is a lie that is not worth an allocation.
-const LZ4_RATIO_MAX: usize = 255;
 /// Before the compressed bytes of a buffer stands the length that they will have, or -1 where they are not compressed.
 const PREFIX_BYTES: usize = 8;
 
@@ -105,7 +100,7 @@ impl<'a> Body<'a> {
                 let claimed =
                     usize::try_from(claimed).map_err(|_| Refusal::malformed("a buffer claims a negative length"))?;
                 self.budget.take(claimed)?;
-                decompress(compressed, claimed)
+                lz4::decompress(compressed, claimed)
             }
         }
     }
@@ -128,45 +123,5 @@ impl<'a> Body<'a> {
         range
             .and_then(|(offset, length)| self.bytes.get(offset..offset.checked_add(length)?))
             .ok_or_else(|| Refusal::malformed("a buffer lies outside its message"))
-    }
-}
-
-/// Decompresses into exactly the claimed length: what is shorter or longer is refused, and nothing grows.
-fn decompress(compressed: &[u8], claimed: usize) -> Result<Buffer, Refusal> {
-    if claimed > compressed.len().saturating_mul(LZ4_RATIO_MAX) {
-        return Err(Refusal::malformed("a buffer claims more than LZ4 can hold"));
-    }
-    let broken = || Refusal::malformed("a buffer is not the LZ4 frame that it claims to be");
-    let mut decoder = FrameDecoder::new(compressed);
-    let mut bytes = vec![0; claimed];
-    decoder.read_exact(&mut bytes).map_err(|_| broken())?;
-    match decoder.read(&mut [0]) {
-        Ok(0) => Ok(Buffer::from_vec(bytes)),
-        _ => Err(broken()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use lz4_flex::frame::FrameEncoder;
-
-    use super::*;
-
-    fn compressed(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = FrameEncoder::new(Vec::new());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn decompresses_what_was_claimed_and_nothing_else() {
-        let bytes = vec![7; 100_000];
-        let frame = compressed(&bytes);
-        assert_eq!(decompress(&frame, bytes.len()).unwrap().as_slice(), bytes);
-        for claim in [1, 99_999, 100_001, 10_000_000, usize::MAX] {
-            assert!(decompress(&frame, claim).is_err(), "a claim of {claim} bytes");
-        }
     }
 }

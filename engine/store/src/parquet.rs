@@ -1,9 +1,18 @@
 //! Turns rows of a table into Parquet and back.
 
+mod bounds;
+mod chunk;
+mod encoder;
+mod hybrid;
+mod ids;
+mod ints;
 #[cfg(test)]
 mod measure;
+mod names;
 mod properties;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use properties::{FORMAT_VERSION, FileLabel};

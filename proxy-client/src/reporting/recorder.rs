@@ -1,9 +1,8 @@
 //! Where rows become batches, one recorder per thread.
 
-use tollgate_attributes::{BatchBuilder, Fill, Row};
+use tollgate_attributes::{BatchBuilder, Fill, Row, encode};
 
 use super::Reporting;
-use super::encode::encode;
 use super::outbox::Encoded;
 
 /// Collects the rows of one thread.

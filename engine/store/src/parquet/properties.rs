@@ -1,4 +1,4 @@
-//! How each type of column is encoded, and what a file says about itself.
+//! How the columns are encoded that have no [encoder](super::encoder) of our own, and what a file says about itself.
 
 use std::sync::Arc;
 
@@ -17,10 +17,8 @@ pub(super) const FORMAT_KEY: &str = "tollgate.format";
 
 /// One false answer in forty. A filter's size is a power of two, and at this rate a full row group's takes one byte a row.
 const BLOOM_FALSE_POSITIVES: f64 = 0.026;
-/// A dictionary of integers stops paying when it is larger than this; the rest of the column goes without then.
-const INTEGER_DICTIONARY_BYTES: usize = 32 << 10;
-/// A dictionary of names: paths may be many, and each is long.
-const NAME_DICTIONARY_BYTES: usize = 8 << 20;
+/// A dictionary of policies' ids and of labels, which may be many.
+const DICTIONARY_BYTES: usize = 8 << 20;
 
 /// What a file says about itself.
 #[derive(Debug, Clone)]
@@ -56,17 +54,6 @@ fn encode(builder: WriterPropertiesBuilder, path: &ColumnPath, field: &Arc<Field
         DataType::Timestamp(..) => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        // Counts repeat. One row's duration says nothing about the next one's, but its upper bytes are those of most others.
-        DataType::Int64 => builder
-            .set_column_dictionary_page_size_limit(path.clone(), INTEGER_DICTIONARY_BYTES)
-            .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT),
-        DataType::Int16 | DataType::Int32 => builder
-            .set_column_dictionary_page_size_limit(path.clone(), INTEGER_DICTIONARY_BYTES)
-            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        // Random ids: neither compress, nor does their least or greatest value say anything.
-        DataType::FixedSizeBinary(_) => builder
-            .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_statistics_enabled(path, EnabledStatistics::None),
         // Free text. Apart from the lengths, an id in hexadecimal takes zstd little more than half of its characters.
         DataType::Utf8 => builder
             .set_column_dictionary_enabled(path.clone(), false)
@@ -75,7 +62,7 @@ fn encode(builder: WriterPropertiesBuilder, path: &ColumnPath, field: &Arc<Field
         DataType::List(item) if item.data_type().is_integer() => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        _ => builder.set_column_dictionary_page_size_limit(path, NAME_DICTIONARY_BYTES),
+        _ => builder.set_column_dictionary_page_size_limit(path, DICTIONARY_BYTES),
     }
 }
 

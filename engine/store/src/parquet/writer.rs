@@ -7,11 +7,12 @@ use arrow::array::AsArray;
 use arrow::compute::{max, min};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::writer::SerializedFileWriter;
 
+use super::encoder::{self, FieldEncoder};
 use super::properties::{self, FileLabel};
 use crate::TableSpec;
 
@@ -42,7 +43,7 @@ pub(crate) struct TableWriter<W: Write + Send> {
 }
 
 struct RowGroup {
-    columns: Vec<ArrowColumnWriter>,
+    fields: Vec<FieldEncoder>,
     rows: usize,
 }
 
@@ -73,8 +74,7 @@ impl<W: Write + Send> TableWriter<W> {
 
     /// About how large the file is so far.
     pub(crate) fn bytes(&self) -> u64 {
-        let buffered = self.group.iter().flat_map(|group| &group.columns);
-        let buffered: usize = buffered.map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+        let buffered: usize = self.group.iter().flat_map(|group| &group.fields).map(FieldEncoder::bytes).sum();
         (self.file.bytes_written() + buffered) as u64
     }
 
@@ -88,28 +88,28 @@ impl<W: Write + Send> TableWriter<W> {
 
     fn write_to_group(&mut self, rows: &RecordBatch) -> Result<()> {
         if self.group.is_none() {
-            let index = self.file.flushed_row_groups().len();
-            self.group = Some(RowGroup { columns: self.factory.create_column_writers(index)?, rows: 0 });
+            self.group = Some(RowGroup { fields: self.encoders()?, rows: 0 });
         }
         let Some(group) = &mut self.group else { return Ok(()) };
-        let mut columns = group.columns.iter_mut();
-        for (field, array) in self.schema.fields().iter().zip(rows.columns()) {
-            for leaf in compute_leaves(field, array)? {
-                let column =
-                    columns.next().ok_or_else(|| ParquetError::General("more columns than the schema".into()))?;
-                column.write(&leaf)?;
-            }
+        for ((field, array), encoder) in self.schema.fields().iter().zip(rows.columns()).zip(&mut group.fields) {
+            encoder.write(field, array)?;
         }
         group.rows += rows.num_rows();
         self.rows += rows.num_rows() as u64;
         if group.rows >= ROW_GROUP_ROWS { self.close_group() } else { Ok(()) }
     }
 
+    fn encoders(&self) -> Result<Vec<FieldEncoder>> {
+        let writers = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
+        let fields = self.schema.fields().iter().map(AsRef::as_ref);
+        encoder::for_fields(fields, self.file.schema_descr(), self.file.properties(), writers)
+    }
+
     fn close_group(&mut self) -> Result<()> {
         let Some(group) = self.group.take() else { return Ok(()) };
         let mut writer = self.file.next_row_group()?;
-        for column in group.columns {
-            column.close()?.append_to_row_group(&mut writer)?;
+        for field in group.fields {
+            field.close(&mut writer)?;
         }
         writer.close()?;
         Ok(())

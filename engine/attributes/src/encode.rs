@@ -1,13 +1,16 @@
-//! One record batch as a complete Arrow IPC stream.
+//! How rows travel: one record batch as a complete Arrow IPC stream.
 
-use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow::record_batch::RecordBatch;
 
 /// Schema, dictionaries and the batch, buffers compressed with LZ4. Every stream stands alone, so that a batch can be dropped or
 /// sent again without the ones around it.
-pub(super) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+///
+/// # Errors
+/// Arrow's own, for a batch that cannot be a message.
+pub fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
     let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(16 << 10), &batch.schema(), options)?;
     writer.write(batch)?;
@@ -17,9 +20,9 @@ pub(super) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 #[cfg(test)]
 mod tests {
     use arrow::ipc::reader::StreamReader;
-    use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
 
     use super::*;
+    use crate::{BatchBuilder, BatchLimits, Row};
 
     #[test]
     fn a_batch_comes_back_from_its_own_stream() {
