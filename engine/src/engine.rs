@@ -17,7 +17,7 @@ use tollgate_policies::{Diagnostics, Sources};
 use tollgate_store::StoreError;
 
 pub use self::status::{PolicyStatus, Status};
-use crate::book::{Loaded, PolicyBook, load};
+use crate::book::{Loaded, PolicyBook, PolicySets, load};
 use crate::check::Checker;
 use crate::clock::Clock;
 use crate::config::EngineConfig;
@@ -247,6 +247,9 @@ async fn queries(
         users: users.map_err(|error| failed(error.to_string()))?,
         own: own.map_err(|error| failed(error.to_string()))?,
     };
+    let sets = PolicySets::new(Arc::clone(&tables.book), config.mode.clone(), &config.policy_sets);
+    let authorize = sql::register_authorize(&contexts.users, Arc::new(sets)).await;
+    authorize.map_err(|error| failed(error.to_string()))?;
     let limits =
         QueryLimits { timeout: config.query_timeout, rows_max: config.query_rows_max, threads: config.query_threads };
     Queries::start(contexts, limits, Arc::clone(metrics)).map_err(|error| failed(error.to_string()))

@@ -128,6 +128,15 @@ pub fn compile(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Resu
     compiled
 }
 
+/// As [`compile()`], for a directory beside the one that is in force, which stays the one that is remembered.
+///
+/// # Errors
+/// As [`compile()`].
+pub fn compile_aside(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
+    let before = Arc::clone(&MEMORY.lock());
+    text::with_deep_stack(|| compile_all(sources, signals, mode, &before, &mut Memory::default()))
+}
+
 fn compile_all(
     sources: &Sources,
     signals: &[SignalSchema],

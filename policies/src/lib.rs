@@ -37,7 +37,7 @@ pub mod tools;
 mod world;
 
 pub use clock::Clock;
-pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile};
+pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile, compile_aside};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use enforcer::{ApplyError, Enforcer, InForce};
 pub use facts::{ConcurrencyPermits, Facts, LimitState, Verdict};
