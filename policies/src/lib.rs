@@ -21,6 +21,7 @@ mod ids;
 mod index;
 mod key;
 mod lane;
+mod links;
 pub mod lists;
 mod loaded;
 mod model;
