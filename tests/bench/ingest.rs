@@ -10,9 +10,9 @@ use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
 use crate::figures;
 use crate::harness::{Engine, Workspace};
 
-const REPORTERS: usize = 2;
+pub(crate) const REPORTERS: usize = 2;
 const BATCHES: u64 = 150;
-const ROWS: usize = 8_192;
+pub(crate) const ROWS: usize = 8_192;
 /// Batches that a reporter sends ahead of the acknowledgements.
 const AHEAD: usize = 4;
 
@@ -21,15 +21,11 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     tollgate_policies::Sources::starter().write(&workspace.policies())?;
     let engine = Engine::start(&workspace).await;
     // Each reporter sends one of its batches over and over: what is measured is the engine, not the making of rows.
-    let batches: Vec<bytes::Bytes> = (0..REPORTERS).map(batch).collect::<Result<_, _>>()?;
-    let bytes: usize = batches.iter().map(bytes::Bytes::len).sum::<usize>() / REPORTERS;
+    let batches = batches(1)?;
+    let bytes: usize = batches.iter().map(|batches| batches[0].len()).sum::<usize>() / REPORTERS;
 
     let (started, cpu) = (Instant::now(), figures::cpu(engine.pid()));
-    let reporters =
-        batches.into_iter().enumerate().map(|(n, batch)| tokio::spawn(report(engine.grpc.to_string(), n, batch)));
-    for reporter in reporters.collect::<Vec<_>>() {
-        reporter.await??;
-    }
+    send(&engine, batches, BATCHES).await?;
     let elapsed = started.elapsed();
     let cpu = figures::cpu(engine.pid()) - cpu;
     let rows = (REPORTERS as u64 * BATCHES) as f64 * ROWS as f64;
@@ -46,15 +42,35 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn report(grpc: String, n: usize, batch: bytes::Bytes) -> anyhow::Result<()> {
+/// Sends so many batches from each reporter, of which so many differ.
+pub(crate) async fn fill(engine: &Engine, distinct: usize, count: u64) -> anyhow::Result<()> {
+    send(engine, batches(distinct)?, count).await
+}
+
+/// Batches of each reporter.
+fn batches(distinct: usize) -> anyhow::Result<Vec<Vec<bytes::Bytes>>> {
+    let of_reporter = |n: usize| (0..distinct).map(|number| batch(n, number as u64)).collect();
+    (0..REPORTERS).map(of_reporter).collect()
+}
+
+async fn send(engine: &Engine, batches: Vec<Vec<bytes::Bytes>>, count: u64) -> anyhow::Result<()> {
+    let grpc = || engine.grpc.to_string();
+    let reporters = batches.into_iter().enumerate().map(|(n, batches)| tokio::spawn(report(grpc(), n, batches, count)));
+    for reporter in reporters.collect::<Vec<_>>() {
+        reporter.await??;
+    }
+    Ok(())
+}
+
+async fn report(grpc: String, n: usize, batches: Vec<bytes::Bytes>, count: u64) -> anyhow::Result<()> {
     let mut client = v1::telemetry_client::TelemetryClient::connect(format!("http://{grpc}")).await?;
     let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
     let hello = v1::ReportHello { reporter: format!("bench-{n}"), epoch: 1, agent: "bench".into() };
     sender.send(v1::ReportRequest { message: Some(Message::Hello(hello)) }).await?;
     let mut answers = client.report(tokio_stream::wrappers::ReceiverStream::new(receiver)).await?.into_inner();
     let sending = tokio::spawn(async move {
-        for sequence in 1..=BATCHES {
-            let batch = v1::Batch { sequence, arrow_ipc: batch.clone() };
+        for (sequence, arrow_ipc) in (1..=count).zip(batches.iter().cycle().cloned()) {
+            let batch = v1::Batch { sequence, arrow_ipc };
             if sender.send(v1::ReportRequest { message: Some(Message::Batch(batch)) }).await.is_err() {
                 break;
             }
@@ -62,7 +78,7 @@ async fn report(grpc: String, n: usize, batch: bytes::Bytes) -> anyhow::Result<(
     });
     while let Some(answer) = tokio::time::timeout(Duration::from_secs(60), answers.message()).await?? {
         anyhow::ensure!(answer.rejections.is_empty(), "{:?}", answer.rejections);
-        if answer.acknowledged_sequence == BATCHES {
+        if answer.acknowledged_sequence == count {
             break;
         }
     }
@@ -70,11 +86,11 @@ async fn report(grpc: String, n: usize, batch: bytes::Bytes) -> anyhow::Result<(
 }
 
 /// Rows as a mesh of 50 services, 200 routes and 1,000 users makes them, encoded as a proxy encodes them.
-fn batch(n: usize) -> anyhow::Result<bytes::Bytes> {
+fn batch(n: usize, number: u64) -> anyhow::Result<bytes::Bytes> {
     let reporter = format!("bench-{n}");
     let policies = ["storefront-calls-catalog".into()];
     let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros())?;
-    let mut random = fastrand::Rng::with_seed(n as u64);
+    let mut random = fastrand::Rng::with_seed(n as u64 + number * REPORTERS as u64);
     let mut builder = BatchBuilder::new(BatchLimits { rows_max: ROWS, bytes_max: usize::MAX });
     for row in 0..ROWS {
         let (source, destination) = (format!("shop/s{}", random.u8(..50)), format!("shop/s{}", random.u8(..50)));

@@ -20,6 +20,7 @@ mod ingest;
 mod limit;
 mod policy_edit;
 mod proxy;
+mod replay;
 
 use e2e::harness;
 
@@ -36,6 +37,9 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("ingest") {
         runtime.block_on(ingest::run())?;
+    }
+    if is_wanted("replay") {
+        runtime.block_on(replay::run())?;
     }
     if is_wanted("first-answer") {
         first_answer::run()?;
