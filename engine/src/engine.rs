@@ -94,8 +94,11 @@ impl Engine {
         let fleet = Arc::new(Fleet::open(limits, Clock::start(), Arc::clone(&dir), Arc::clone(&metrics))?);
         let kept = Arc::new(Kept::open(&config, &dir).await?);
         let storage = StorageTables(Some(Arc::clone(&kept.store)));
-        let tables = tables::Sources { fleet: Some(Arc::clone(&fleet)), storage, ..tables::Sources::default() };
+        let (fleet_table, uses) = (Some(Arc::clone(&fleet)), Arc::clone(&kept.uses));
+        let tables = tables::Sources { fleet: fleet_table, storage, uses, ..tables::Sources::default() };
         let queries = queries(&config, &tables, &kept, &dir, &metrics).await?;
+        // Before the first row comes: what is kept until now is counted from the rollups, what comes as it comes.
+        let counting = kept.uses.begin(&kept.store.view(), queries.own_context().state());
 
         let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
         let sources = Sources::read(&config.policies).map_err(refused)?;
@@ -136,6 +139,8 @@ impl Engine {
         let engine = Self { inner: Arc::new(inner) };
         engine.inner.put_in_force(&loaded)?;
         engine.spawn_tasks(sources, loaded);
+        let threads = engine.inner.queries.own_handle().clone();
+        engine.spawn("policy uses", async move { drop(threads.spawn(counting).await) });
         tracing::info!(engine = engine.inner.dir.id(), "engine started");
         Ok(engine)
     }
