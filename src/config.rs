@@ -2,6 +2,7 @@
 
 mod storage;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     /// Directory of policies, watched.
     pub(crate) policies: PathBuf,
+    /// Directories of policies that SQL's `authorize` tries on recorded requests, by name.
+    pub(crate) policy_sets: BTreeMap<String, PathBuf>,
     pub(crate) listen: Listen,
     /// Listen beyond loopback without TLS.
     pub(crate) insecure: bool,
@@ -116,6 +119,7 @@ impl Default for Settings {
         Self {
             data: engine.data,
             policies: engine.policies,
+            policy_sets: engine.policy_sets,
             listen: Listen::default(),
             insecure: false,
             auth: Auth::default(),
@@ -170,6 +174,10 @@ impl Settings {
         ];
         let mut problems: Vec<_> =
             listens.into_iter().filter_map(|(key, address, exposed)| check_listen(key, address, exposed)).collect();
+        if settings.policy_sets.contains_key("live") {
+            let message = "`policy_sets`: `live` is the set in force: name this one otherwise";
+            problems.push(Problem::new(message.to_owned()));
+        }
         problems.extend(settings.auth.problems());
         problems.extend(settings.retention.problems());
         problems.extend(settings.storage.problem());
@@ -188,6 +196,7 @@ impl Settings {
         EngineConfig {
             data: self.data.clone(),
             policies: self.policies.clone(),
+            policy_sets: self.policy_sets.clone(),
             mode: self.mode.to_mode(),
             hot_bytes_max: usize::try_from(self.memory.rows.0).unwrap_or(usize::MAX),
             query_bytes_max: usize::try_from(self.memory.queries.0).unwrap_or(usize::MAX),

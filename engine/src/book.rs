@@ -2,6 +2,7 @@
 
 mod load;
 mod policy_tables;
+mod sets;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tollgate_policies::{Compiled, Diagnostics, Mode, Sources};
 
+use self::load::load_aside;
 pub(crate) use self::load::{Loaded, load};
 pub(crate) use self::policy_tables::{EntitiesTable, PoliciesTable};
+pub(crate) use self::sets::{PolicySets, SetError};
 use crate::clock::WallTime;
 use crate::config::EngineConfig;
 use crate::kept;
@@ -68,6 +71,12 @@ pub struct PolicyReport {
 /// Everything that is wrong with it.
 pub fn check_policies(dir: &Path, mode: &Mode) -> Result<PolicyReport, Diagnostics> {
     let sources = Sources::read(dir)?;
+    let compiled = check_sources(&sources, mode)?;
+    Ok(PolicyReport { sources, compiled })
+}
+
+/// Checks what was read as a running engine would. Blocks for as long as that takes.
+pub(crate) fn check_sources(sources: &Sources, mode: &Mode) -> Result<Compiled, Diagnostics> {
     let failed = |error: String| {
         Diagnostics(vec![tollgate_policies::Diagnostic::error("TG0500", "", format!("cannot check: {error}"))])
     };
@@ -75,12 +84,11 @@ pub fn check_policies(dir: &Path, mode: &Mode) -> Result<PolicyReport, Diagnosti
     let check = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
-        runtime.block_on(check(&sources, mode, &failed))
+        runtime.block_on(check(sources, mode, &failed))
     };
-    let compiled = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         scope.spawn(check).join().unwrap_or_else(|_| Err(failed("the check broke off".to_owned())))
-    })?;
-    Ok(PolicyReport { sources, compiled })
+    })
 }
 
 async fn check(
@@ -97,5 +105,5 @@ async fn check(
     let means = sql::Means { bytes_max: config.query_bytes_max, partitions: 1, spill: None };
     let context = sql::session(tables, &means).await;
     let context = context.map_err(|error| failed(error.to_string()))?;
-    Ok(load(&context, sources, mode, config.signals_every, None).await?.compiled)
+    load_aside(&context, sources, mode, config.signals_every).await
 }

@@ -1,5 +1,6 @@
 //! What an engine is started with.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub struct EngineConfig {
     pub data: PathBuf,
     /// Directory of policies, watched.
     pub policies: PathBuf,
+    /// Directories of policies by name, which SQL's `authorize` tries on recorded requests. Nothing enforces them.
+    pub policy_sets: BTreeMap<String, PathBuf>,
     /// Whether policies are enforced or only observed.
     pub mode: Mode,
     /// Most that one batch may hold.
@@ -62,6 +65,7 @@ impl Default for EngineConfig {
         Self {
             data: PathBuf::from("./data"),
             policies: PathBuf::from("./policies"),
+            policy_sets: BTreeMap::new(),
             mode: Mode::default(),
             admission: DecodeLimits::default(),
             hot_bytes_max: 1 << 30,

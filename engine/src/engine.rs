@@ -17,7 +17,7 @@ use tollgate_policies::{Diagnostics, Sources};
 use tollgate_store::StoreError;
 
 pub use self::status::{PolicyStatus, Status};
-use crate::book::{Loaded, PolicyBook, load};
+use crate::book::{Loaded, PolicyBook, PolicySets, load};
 use crate::check::Checker;
 use crate::clock::Clock;
 use crate::config::EngineConfig;
@@ -94,8 +94,11 @@ impl Engine {
         let fleet = Arc::new(Fleet::open(limits, Clock::start(), Arc::clone(&dir), Arc::clone(&metrics))?);
         let kept = Arc::new(Kept::open(&config, &dir).await?);
         let storage = StorageTables(Some(Arc::clone(&kept.store)));
-        let tables = tables::Sources { fleet: Some(Arc::clone(&fleet)), storage, ..tables::Sources::default() };
+        let (fleet_table, uses) = (Some(Arc::clone(&fleet)), Arc::clone(&kept.uses));
+        let tables = tables::Sources { fleet: fleet_table, storage, uses, ..tables::Sources::default() };
         let queries = queries(&config, &tables, &kept, &dir, &metrics).await?;
+        // Before the first row comes: what is kept until now is counted from the rollups, what comes as it comes.
+        let counting = kept.uses.begin(&kept.store.view(), queries.own_context().state());
 
         let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
         let sources = Sources::read(&config.policies).map_err(refused)?;
@@ -137,6 +140,8 @@ impl Engine {
         let engine = Self { inner: Arc::new(inner) };
         engine.inner.put_in_force(&loaded)?;
         engine.spawn_tasks(sources, loaded);
+        let threads = engine.inner.queries.own_handle().clone();
+        engine.spawn("policy uses", async move { drop(threads.spawn(counting).await) });
         tracing::info!(engine = engine.inner.dir.id(), "engine started");
         Ok(engine)
     }
@@ -248,6 +253,9 @@ async fn queries(
         users: users.map_err(|error| failed(error.to_string()))?,
         own: own.map_err(|error| failed(error.to_string()))?,
     };
+    let sets = PolicySets::new(Arc::clone(&tables.book), config.mode.clone(), &config.policy_sets);
+    let authorize = sql::register_authorize(&contexts.users, Arc::new(sets)).await;
+    authorize.map_err(|error| failed(error.to_string()))?;
     let limits =
         QueryLimits { timeout: config.query_timeout, rows_max: config.query_rows_max, threads: config.query_threads };
     Queries::start(contexts, limits, Arc::clone(metrics)).map_err(|error| failed(error.to_string()))

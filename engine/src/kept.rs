@@ -6,6 +6,7 @@ mod retention;
 mod rollups;
 mod state;
 mod tables;
+mod uses;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use self::rollups::SamplingConfig;
 pub(crate) use self::state::StorageTables;
 pub use self::state::{StorageState, StorageStatus};
 pub(crate) use self::tables::{REQUESTS, specs};
+pub(crate) use self::uses::CountedUses;
 use crate::admission::{self, Arrival};
 use crate::config::EngineConfig;
 use crate::data::DataDir;
@@ -32,6 +34,7 @@ use crate::sql::Views;
 pub(crate) struct Kept {
     pub(crate) store: Arc<Store>,
     pub(crate) rollups: Arc<Mutex<tollgate_rollups::Status>>,
+    pub(crate) uses: Arc<CountedUses>,
     runtime: Option<Runtime>,
     handle: Handle,
 }
@@ -45,7 +48,8 @@ impl Kept {
         let runtime = runtime.map_err(|error| EngineError::Queries(error.to_string()))?;
         let handle = runtime.handle().clone();
         let options = options(config, dir)?;
-        let (derive, rollups) = Rollups::new(&config.sampling);
+        let uses = Arc::<CountedUses>::default();
+        let (derive, rollups) = Rollups::new(&config.sampling, &uses);
         let limits = config.admission;
         let rederive = move |record: &Record| {
             // As of when it arrived: what was admitted then is admitted again.
@@ -60,7 +64,7 @@ impl Kept {
             let place = aside.moved_to.as_ref().map(|path| path.display().to_string());
             tracing::error!(file = aside.name, reason = aside.reason, rows = aside.rows, place, "set aside");
         }
-        Ok(Self { store, rollups, runtime: Some(runtime), handle })
+        Ok(Self { store, rollups, uses, runtime: Some(runtime), handle })
     }
 
     /// Starts what has to be done all the time; it ends with `stop`.

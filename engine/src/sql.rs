@@ -4,6 +4,7 @@
 //! the engine's own (signals, checking policies) on another, so that a hostile one cannot hold up enforcement. Bounds:
 //! [`QueryLimits`], for memory, time and rows; a query that goes over one ends with an error that says which.
 
+mod authorize;
 mod context;
 mod error;
 mod functions;
@@ -23,7 +24,7 @@ use datafusion::execution::context::{SessionContext, SessionState};
 use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub(crate) use self::context::{Means, Tables, session};
+pub(crate) use self::context::{Means, Tables, register_authorize, session};
 pub use self::error::{QueryError, QueryErrorKind};
 pub(crate) use self::state_table::StateTable;
 pub(crate) use self::stored::{Nothing, Views, at_once};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::book::{EntitiesTable, PoliciesTable, PolicyBook};
 use crate::decisions::DecisionLog;
 use crate::fleet::{Fleet, LeasesTable};
-use crate::kept::StorageTables;
+use crate::kept::{CountedUses, StorageTables};
 use crate::reporters::Reporters;
 use crate::signals::SignalHistory;
 use crate::sql::StateTable;
@@ -23,13 +23,14 @@ pub(crate) struct Sources {
     /// There are no leases where only policies are checked.
     pub(crate) fleet: Option<Arc<Fleet>>,
     pub(crate) storage: StorageTables,
+    pub(crate) uses: Arc<CountedUses>,
 }
 
 impl Sources {
     pub(crate) fn tables(&self) -> StateTables {
         let mut tables: StateTables = vec![
             ("signals", self.signals.clone()),
-            ("policies", Arc::new(PoliciesTable(Arc::clone(&self.book)))),
+            ("policies", Arc::new(PoliciesTable { book: Arc::clone(&self.book), uses: Arc::clone(&self.uses) })),
             ("entities", Arc::new(EntitiesTable(Arc::clone(&self.book)))),
             ("leases", Arc::new(LeasesTable(self.fleet.clone()))),
             ("reporters", self.reporters.clone()),

@@ -210,7 +210,7 @@ fn name_problem(
 }
 
 /// Ids go into headers, metrics and lists in SQL, so they are plain.
-fn id(text: &str) -> Result<Arc<str>, BadValue> {
+pub(crate) fn id(text: &str) -> Result<Arc<str>, BadValue> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:/".contains(c);
     if text == model::NO_PERMIT {
         return Err(BadValue::new(format!("`{text}` stands for there being no policy that permits")));

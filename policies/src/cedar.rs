@@ -1,9 +1,12 @@
 //! Cedar's parser and validator errors as [`Diagnostic`]s: with a stable code, the place in the file, and without the
 //! internal names that Cedar's texts carry.
 
+use std::ops::Range;
+
 use cedar_policy::{ParseErrors, ValidationError, ValidationWarning};
 
 use crate::diagnostics::{Diagnostic, Severity};
+use crate::links::Linked;
 use crate::text;
 
 /// One policy of a file: where its text begins.
@@ -14,13 +17,36 @@ pub(crate) struct Site<'a> {
     pub(crate) text: &'a str,
     /// Byte offset of the policy in it.
     pub(crate) start: usize,
+    /// Of a linked policy, whose text stands in no file: `text` is that of the policy alone.
+    pub(crate) link: Option<&'a Linked<'a>>,
 }
 
 impl Site<'_> {
-    /// A diagnostic at an offset within the policy.
+    /// A diagnostic about the token at an offset within the policy.
     pub(crate) fn diagnostic(&self, severity: Severity, code: &'static str, at: usize, message: String) -> Diagnostic {
-        let place = text::place(self.text, self.start + at);
-        Diagnostic { severity, ..Diagnostic::error(code, self.file, message) }.at(place)
+        let rest = self.text.get(self.start + at..).unwrap_or_default();
+        let end = text::tokens(rest).next().map_or(at, |(_, token)| at + token.end);
+        self.spanning(severity, code, at..end, message)
+    }
+
+    /// A diagnostic about a part of the policy.
+    pub(crate) fn spanning(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        range: Range<usize>,
+        message: String,
+    ) -> Diagnostic {
+        let Some(link) = self.link else {
+            let place = |at| text::place(self.text, self.start + at);
+            let diagnostic = Diagnostic { severity, ..Diagnostic::error(code, self.file, message) };
+            return diagnostic.at(place(range.start)).until(place(range.end));
+        };
+        let ((file, start), (last_file, end)) = (link.place(range.start), link.place(range.end));
+        let message = format!("{message}, in the link `{}` of the template `{}`", link.id, link.template);
+        let diagnostic = Diagnostic { severity, ..Diagnostic::error(code, file, message) }.at(start);
+        // What begins in a link may end in its template.
+        if file == last_file && start < end { diagnostic.until(end) } else { diagnostic }
     }
 }
 
@@ -83,9 +109,13 @@ fn translate(
     site: Site<'_>,
 ) -> Diagnostic {
     let label = error.labels().and_then(|mut labels| labels.next());
+    let label_at = label.as_ref().map(|label| label.offset());
     let label_text = label.as_ref().and_then(|label| label.label()).map(str::to_owned);
-    let at = label.map_or(0, |label| label.offset());
-    let mut diagnostic = site.diagnostic(severity, code, at, plain(&error.to_string()));
+    let message = plain(&error.to_string());
+    let mut diagnostic = match label.filter(|label| !label.is_empty()) {
+        Some(label) => site.spanning(severity, code, label.offset()..label.offset() + label.len(), message),
+        None => site.diagnostic(severity, code, label_at.unwrap_or(0), message),
+    };
     let help = error.help().map(|help| plain(&help.to_string()));
     // The parser puts what it expected into the label.
     diagnostic.help = help.or(label_text.filter(|text| text.starts_with("expected")));

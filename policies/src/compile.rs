@@ -16,9 +16,10 @@ use tollgate_api::v1;
 use crate::cedar;
 pub(crate) use crate::compile::digest::{Digest, of_text};
 use crate::compile::memory::{Memory, Schemas};
-use crate::compile::parsed::Parsed;
+use crate::compile::parsed::{Parsed, Role};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::entities::{self, EntityFile};
+use crate::links;
 use crate::model::{self, Known, SignalSchema, WITH_SIGNALS};
 use crate::rule::fingerprint;
 use crate::shaping::{ByKey, Shaping};
@@ -66,8 +67,10 @@ pub struct PolicyEntry {
     pub shadow: bool,
     /// Cedar source of this one policy.
     pub text: String,
-    /// Where it is written: `access/base.cedar:12`.
+    /// Where it is written, or its template: `access/base.cedar:12`.
     pub origin: String,
+    /// The template of which `links.json` makes it.
+    pub template: Option<Arc<str>>,
     /// The annotations of a shaping policy.
     pub shaping: Option<Shaping>,
     /// Of kind, id and text, the same on every machine.
@@ -137,6 +140,15 @@ pub fn compile(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Resu
     compiled
 }
 
+/// As [`compile()`], for a directory beside the one that is in force, which stays the one that is remembered.
+///
+/// # Errors
+/// As [`compile()`].
+pub fn compile_aside(sources: &Sources, signals: &[SignalSchema], mode: &Mode) -> Result<Compiled, Diagnostics> {
+    let before = Arc::clone(&MEMORY.lock());
+    text::with_deep_stack(|| compile_all(sources, signals, mode, &before, &mut Memory::default()))
+}
+
 fn compile_all(
     sources: &Sources,
     signals: &[SignalSchema],
@@ -150,7 +162,8 @@ fn compile_all(
         Some(file) => entities::read(file, &mut problems),
         None => EntityFile::default(),
     };
-    let parsed = parsed::parse(sources, before, memory, &mut problems);
+    let links = links::links(sources, &mut problems);
+    let parsed = parsed::parse(sources, &links, before, memory, &mut problems);
     let known = known(&entities, &parsed, signals, &mut problems);
     let schema_json = model::schema(&known);
     let schemas = Schemas::new(&known, &schema_json.to_string());
@@ -203,8 +216,7 @@ fn validate(parsed: &[Parsed<'_>], schema: Schema, schemas: &Schemas, known: &Kn
     let mut by_id = BTreeMap::new();
     for policy in parsed.iter().filter(|policy| !policy.learned.is_clean_under(schemas)) {
         by_id.insert(policy.number.to_string(), policy);
-        // Ids are numbers that the parser gave, so that none is there twice.
-        policy.cedar().into_iter().for_each(|cedar| drop(set.add(cedar)));
+        policy.add_to(&mut set);
     }
     let unknown: BTreeMap<_, _> = by_id.values().map(|policy| (policy.number, checks::names(policy, known))).collect();
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
@@ -231,7 +243,12 @@ fn validate(parsed: &[Parsed<'_>], schema: Schema, schemas: &Schemas, known: &Kn
         let Some(policy) = by_id.get(&warning.policy_id().to_string()) else { continue };
         // A policy with an unknown name is often "impossible" as well, which only distracts.
         if !failed.contains(&policy.number) && unknown[&policy.number].is_empty() {
-            problems.0.push(cedar::warning(warning, policy.site));
+            let warning = cedar::warning(warning, policy.site);
+            // Of a link it is the link that is not meant so: the template may suit others.
+            problems.0.push(match policy.link() {
+                Some(link) => link.diagnostic(Severity::Warning, warning.code, warning.message),
+                None => warning,
+            });
         }
     }
     let said = result.validation_errors().map(|error| error.policy_id().to_string());
@@ -241,7 +258,10 @@ fn validate(parsed: &[Parsed<'_>], schema: Schema, schemas: &Schemas, known: &Kn
     for (_, policy) in by_id.iter().filter(|(id, policy)| !said.contains(*id) && is_clean(policy)) {
         policy.learned.set_clean_under(schemas);
     }
-    problems.0.extend(unknown.into_values().flatten().map(|(_, diagnostic)| diagnostic));
+    // A link reads what its template does, of which it is said.
+    let is_link = |number: &usize| parsed.get(*number).is_some_and(|policy| policy.link().is_some());
+    let unknown = unknown.into_iter().filter(|(number, _)| !is_link(number));
+    problems.0.extend(unknown.flat_map(|(_, found)| found).map(|(_, diagnostic)| diagnostic));
 }
 
 /// Whether a message is about an attribute of this name.
@@ -260,15 +280,23 @@ fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -
     let mut places: BTreeMap<Arc<str>, String> = BTreeMap::new();
     for policy in parsed {
         let learned = &policy.learned;
-        problems.0.extend(learned.shaping.iter().filter_map(|shaping| checks::cost(&policy, shaping, known)));
-        problems.0.extend(learned.problems.iter().map(|problem| policy.annotation_problem(problem)));
-        let id = learned.id.clone().unwrap_or_else(|| policy.default_id());
+        let id = policy.id();
+        let link = policy.link();
+        if link.is_none() {
+            problems.0.extend(learned.shaping.iter().filter_map(|shaping| checks::cost(&policy, shaping, known)));
+            problems.0.extend(learned.problems.iter().map(|problem| policy.annotation_problem(problem)));
+        }
         if let Some(other) = places.get(&id) {
             let message = format!("policy id `{id}` is taken by {other}");
-            let at = policy.annotation_at("id", true);
-            problems.0.push(policy.site.diagnostic(Severity::Error, "TG0204", at, message));
+            problems.0.push(match link {
+                Some(link) => link.diagnostic(Severity::Error, "TG0204", message),
+                None => policy.site.diagnostic(Severity::Error, "TG0204", policy.annotation_at("id", true), message),
+            });
         } else {
             places.insert(Arc::clone(&id), policy.origin());
+        }
+        if matches!(policy.role, Role::Template) {
+            continue;
         }
         let fingerprint = digest::of_policy(policy.kind, &id, policy.text());
         let bearing = Arc::clone(&learned.bearing);
@@ -281,6 +309,7 @@ fn entries(parsed: Vec<Parsed<'_>>, known: &Known, problems: &mut Diagnostics) -
             shadow: learned.shadow,
             text: policy.text().to_owned(),
             origin: policy.origin(),
+            template: link.map(|link| Arc::clone(&link.template)),
             shaping: learned.shaping.clone(),
         });
     }

@@ -38,6 +38,10 @@ pub struct Diagnostic {
     pub line: usize,
     /// Column in characters, from 1; 0 for the whole file.
     pub column: usize,
+    /// Line where what is wrong ends; 0 where that is not known.
+    pub end_line: u32,
+    /// Column behind its last character; 0 where that is not known.
+    pub end_column: u32,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
@@ -49,7 +53,17 @@ impl Diagnostic {
     #[must_use]
     pub fn error(code: &'static str, file: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { severity: Severity::Error, code, file: file.to_owned(), line: 0, column: 0, message, help: None }
+        Self {
+            severity: Severity::Error,
+            code,
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            end_line: 0,
+            end_column: 0,
+            message,
+            help: None,
+        }
     }
 
     /// A warning about a whole file.
@@ -62,6 +76,13 @@ impl Diagnostic {
     #[must_use]
     pub fn at(self, (line, column): (usize, usize)) -> Self {
         Self { line, column, ..self }
+    }
+
+    /// The same up to a line and column, that of the first character which is not part of it.
+    #[must_use]
+    pub(crate) fn until(self, (end_line, end_column): (usize, usize)) -> Self {
+        let small = |number: usize| u32::try_from(number).unwrap_or(0);
+        Self { end_line: small(end_line), end_column: small(end_column), ..self }
     }
 
     /// The same with an advice.

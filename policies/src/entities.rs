@@ -47,8 +47,8 @@ pub(crate) fn read(file: &SourceFile, problems: &mut Diagnostics) -> EntityFile 
     for (item, range) in items.into_iter().zip(elements(&file.text)) {
         for (code, message, help) in entities.add(&item, &mut seen) {
             entities.wrong.insert(range.start);
-            let place = text::place(&file.text, range.start);
-            problems.0.push(Diagnostic { help, ..Diagnostic::error(code, &file.path, message).at(place) });
+            let (start, end) = (text::place(&file.text, range.start), text::place(&file.text, range.end));
+            problems.0.push(Diagnostic { help, ..Diagnostic::error(code, &file.path, message).at(start).until(end) });
         }
         entities.entities.push((item, range));
     }
@@ -60,8 +60,8 @@ pub(crate) fn check(entities: &EntityFile, file: &SourceFile, schema: &Schema, p
     let before = problems.0.len();
     for (item, range) in entities.entities.iter().filter(|(_, range)| !entities.wrong.contains(&range.start)) {
         if let Err(error) = Entity::from_json_value(with_signals(item.clone()), Some(schema)) {
-            let place = text::place(&file.text, range.start);
-            problems.0.push(Diagnostic::error("TG0303", &file.path, causes(&error)).at(place));
+            let (start, end) = (text::place(&file.text, range.start), text::place(&file.text, range.end));
+            problems.0.push(Diagnostic::error("TG0303", &file.path, causes(&error)).at(start).until(end));
         }
     }
     if problems.0.len() == before
@@ -174,7 +174,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Byte ranges of the elements of a JSON list that is known to be well-formed.
-fn elements(text: &str) -> Vec<Range<usize>> {
+pub(crate) fn elements(text: &str) -> Vec<Range<usize>> {
     let mut elements = Vec::new();
     let (mut depth, mut start) = (0_usize, None);
     for (token, range) in text::tokens(text) {

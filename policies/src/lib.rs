@@ -21,6 +21,7 @@ mod ids;
 mod index;
 mod key;
 mod lane;
+mod links;
 pub mod lists;
 mod loaded;
 mod model;
@@ -37,7 +38,7 @@ pub mod tools;
 mod world;
 
 pub use clock::Clock;
-pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile};
+pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile, compile_aside};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use enforcer::{ApplyError, Enforcer, InForce};
 pub use facts::{ConcurrencyPermits, Facts, LimitState, Verdict};

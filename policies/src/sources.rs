@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::links::LINKS;
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -16,7 +17,7 @@ pub(crate) const ENTITIES: &str = "entities.json";
 /// The generated schema, in each folder of policies: where Cedar's editor extensions look for one.
 const SCHEMA: &str = "schema.cedarschema.json";
 /// Names that may stand at the root of the directory.
-const KNOWN: &[&str] = &["access", "shaping", "signals", "tests", "lists", ENTITIES];
+const KNOWN: &[&str] = &["access", "shaping", "signals", "tests", "lists", ENTITIES, LINKS];
 
 /// One file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Sources {
     pub signals: Vec<SourceFile>,
     /// `entities.json`.
     pub entities: Option<SourceFile>,
+    /// `links.json`: for whom templates stand.
+    pub links: Option<SourceFile>,
     /// `lists/*.yaml`. [`compile`](crate::compile()) warns of what is wrong with them, and uses none. What they name
     /// beside them is not read.
     pub lists: Vec<SourceFile>,
@@ -65,6 +68,9 @@ impl Sources {
         sources.lists = reader.named(dir, "lists", ".yaml");
         if root.iter().any(|name| name == ENTITIES) {
             sources.entities = reader.file(dir, ENTITIES.to_owned());
+        }
+        if root.iter().any(|name| name == LINKS) {
+            sources.links = reader.file(dir, LINKS.to_owned());
         }
         reader.strays.extend(root.into_iter().filter(|name| !KNOWN.contains(&name.as_str())));
         sources.strays = reader.strays;
@@ -95,6 +101,7 @@ impl Sources {
             shaping: vec![file!("shaping/limits.cedar")],
             signals: vec![file!("signals/service.sql")],
             entities: Some(file!("entities.json")),
+            links: None,
             lists: Vec::new(),
             tests: vec![file!("tests/shop.yaml")],
             strays: Vec::new(),
@@ -138,7 +145,8 @@ impl Sources {
 
     /// Every file.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
-        let policies = self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities);
+        let policies =
+            self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities).chain(&self.links);
         policies.chain(&self.lists).chain(&self.tests)
     }
 }

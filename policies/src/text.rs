@@ -169,7 +169,7 @@ fn skip_blank(text: &str, mut at: usize) -> usize {
 }
 
 /// End of the text that begins at `start`; the end of everything when nothing closes it.
-fn end_of_text(text: &str, start: usize) -> usize {
+pub(crate) fn end_of_text(text: &str, start: usize) -> usize {
     let mut is_escaped = false;
     for (index, c) in text[start..].char_indices().skip(1) {
         match c {

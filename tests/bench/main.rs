@@ -15,11 +15,13 @@ mod e2e {
 }
 
 mod figures;
+mod filling;
 mod first_answer;
 mod limit;
 mod policy_edit;
 mod proxy;
 mod sustained;
+mod replay;
 
 use e2e::harness;
 
@@ -33,6 +35,9 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("limit") {
         runtime.block_on(limit::run());
+    }
+    if is_wanted("replay") {
+        runtime.block_on(replay::run())?;
     }
     if is_wanted("first-answer") {
         first_answer::run()?;

@@ -13,7 +13,7 @@ pub(super) fn board() -> Board {
             ("Decisions", vec![refusals(), by_policy(), by_reason(), load()]),
             ("Why was it refused?", vec![who(), newest()]),
             ("What if? Policies in shadow mode", vec![shadow_rate(), shadow()]),
-            ("Policies", vec![policies()]),
+            ("Policies", vec![policies(), unused()]),
         ],
     }
 }
@@ -109,4 +109,15 @@ fn policies() -> Panel {
              GROUP BY p.id, p.kind, p.effect, p.mode, p.origin, p.text ORDER BY requests DESC, p.id",
         )
         .unit("last", "dateTimeAsLocal")
+}
+
+fn unused() -> Panel {
+    let description = "Access policies that no request has named since `counted_since`, whatever span is shown: permits that may go. A forbid may \
+        guard against what has not happened yet.";
+    Panel::new(Kind::Table, "Unused policies", "none", description)
+        .sql(
+            "SELECT id, effect, mode, origin, counted_since, text\n\
+             FROM policies WHERE kind = 'access' AND requests + shadow_requests = 0 ORDER BY effect DESC, id",
+        )
+        .unit("counted_since", "dateTimeAsLocal")
 }

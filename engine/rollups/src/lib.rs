@@ -17,6 +17,7 @@ mod rows;
 mod sampler;
 mod tables;
 mod traffic;
+mod uses;
 
 pub use aggregator::{Aggregator, Limits, Status, Taken};
 pub use error::RollupError;
@@ -32,3 +33,4 @@ pub use tables::{
     ColumnDoc, POLICY_TRAFFIC_COLUMNS, POLICY_TRAFFIC_SORT, TRAFFIC_COLUMNS, TRAFFIC_SORT, Table,
     policy_traffic_schema, traffic_schema,
 };
+pub use uses::{PolicyUse, PolicyUses};

@@ -49,6 +49,11 @@ impl Names {
         self.insert(name)
     }
 
+    /// The number of a name that was seen, if there was room for it.
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
     /// How many numbers are in use, 0 included.
     pub(crate) fn len(&self) -> usize {
         self.texts.len()

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::execution::context::SessionContext;
-use tollgate_policies::{Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, Slices, Sources, compile};
+use tollgate_policies::{
+    Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, SignalSchema, Slices, Sources, compile, compile_aside,
+};
 
 use crate::clock::WallTime;
 use crate::leases::BucketLimit;
@@ -28,17 +30,39 @@ pub(crate) async fn load(
     default_every: Duration,
     before: Option<&Loaded>,
 ) -> Result<Loaded, Diagnostics> {
+    let (compiled, signals) = check(context, sources, mode, default_every, compile).await?;
+    let slices = Slices::new(&compiled, before.map(|before| &*before.slices));
+    let failed = |error| Diagnostics(vec![Diagnostic::error("TG0500", "", format!("cannot be distributed: {error}"))]);
+    let slices = Arc::new(slices.map_err(failed)?);
+    Ok(Loaded { compiled, slices, signals: Arc::new(signals), loaded_at: WallTime::now() })
+}
+
+/// Checks everything as [`load`] does, without meaning to put it in force.
+pub(crate) async fn load_aside(
+    context: &SessionContext,
+    sources: &Sources,
+    mode: &Mode,
+    default_every: Duration,
+) -> Result<Compiled, Diagnostics> {
+    Ok(check(context, sources, mode, default_every, compile_aside).await?.0)
+}
+
+type Compile = fn(&Sources, &[SignalSchema], &Mode) -> Result<Compiled, Diagnostics>;
+
+async fn check(
+    context: &SessionContext,
+    sources: &Sources,
+    mode: &Mode,
+    default_every: Duration,
+    compile: Compile,
+) -> Result<(Compiled, Vec<Arc<SignalFile>>), Diagnostics> {
     let (signals, problems) = plan_all(context, &sources.signals, default_every).await;
     let schemas: Vec<_> = signals.iter().map(|file| file.schema()).collect();
     let compiled = compile(sources, &schemas, mode);
     if !problems.is_empty() {
         return Err(with_broken_signals(problems, compiled));
     }
-    let compiled = compiled?;
-    let slices = Slices::new(&compiled, before.map(|before| &*before.slices));
-    let failed = |error| Diagnostics(vec![Diagnostic::error("TG0500", "", format!("cannot be distributed: {error}"))]);
-    let slices = Arc::new(slices.map_err(failed)?);
-    Ok(Loaded { compiled, slices, signals: Arc::new(signals), loaded_at: WallTime::now() })
+    Ok((compiled?, signals))
 }
 
 /// The problems of signal files, and those of policies that do not merely follow from them: a signal that a policy misses may be

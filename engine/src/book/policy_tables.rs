@@ -7,16 +7,22 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use tollgate_policies::{Concurrency, Cost, CostAttribute, Effect, Offline, PolicyEntry, PolicyKind, Shaping};
+use tollgate_rollups::PolicyUse;
 
 use super::PolicyBook;
+use crate::clock::WallTime;
 use crate::columns;
+use crate::kept::CountedUses;
 use crate::sql::StateTable;
 
 /// Microtokens in a token.
 const MICROTOKENS: u64 = 1_000_000;
 
-/// The policies in force.
-pub(crate) struct PoliciesTable(pub(crate) Arc<PolicyBook>);
+/// The policies in force, and how often requests named each.
+pub(crate) struct PoliciesTable {
+    pub(crate) book: Arc<PolicyBook>,
+    pub(crate) uses: Arc<CountedUses>,
+}
 
 /// What `entities.json` holds.
 pub(crate) struct EntitiesTable(pub(crate) Arc<PolicyBook>);
@@ -28,6 +34,7 @@ static POLICIES: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("effect", DataType::Utf8),
         ("mode", DataType::Utf8),
         ("origin", DataType::Utf8),
+        ("template", DataType::Utf8),
         ("scope", DataType::Utf8),
         ("limit", DataType::Int64),
         ("window_s", DataType::Int64),
@@ -39,6 +46,10 @@ static POLICIES: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("cost", DataType::Utf8),
         ("offline", DataType::Utf8),
         ("text", DataType::Utf8),
+        ("requests", DataType::Int64),
+        ("shadow_requests", DataType::Int64),
+        ("last_matched", columns::time_type()),
+        ("counted_since", columns::time_type()),
     ])
 });
 
@@ -48,8 +59,13 @@ impl StateTable for PoliciesTable {
     }
 
     fn rows(&self) -> Result<RecordBatch, ArrowError> {
-        let loaded = self.0.loaded();
+        let loaded = self.book.loaded();
         let policies = loaded.as_ref().map(|loaded| loaded.compiled.policies.as_slice()).unwrap_or_default();
+        let (uses, since) = self.uses.of(policies.iter().map(|policy| &*policy.id));
+        let counted = |read: fn(&PolicyUse) -> u64| {
+            columns::integers(uses.iter().map(|used| used.as_ref().map(read).and_then(|count| count.try_into().ok())))
+        };
+        let last = uses.iter().map(|used| used.and_then(|used| used.last_us).map(|us| WallTime { us }));
         RecordBatch::try_new(
             POLICIES.clone(),
             vec![
@@ -58,6 +74,7 @@ impl StateTable for PoliciesTable {
                 texts(policies, |policy| Some(effect(policy.effect).to_owned())),
                 texts(policies, |policy| Some(if policy.shadow { "shadow" } else { "enforce" }.to_owned())),
                 texts(policies, |policy| Some(policy.origin.clone())),
+                texts(policies, |policy| policy.template.as_ref().map(ToString::to_string)),
                 shaping_texts(policies, |shaping| Some(shaping.scope.to_string())),
                 integers(policies, |shaping| shaping.limit.as_ref().map(|limit| limit.amount)),
                 integers(policies, |shaping| shaping.limit.as_ref().map(|limit| limit.window_s)),
@@ -69,6 +86,10 @@ impl StateTable for PoliciesTable {
                 shaping_texts(policies, |shaping| Some(cost(&shaping.cost))),
                 shaping_texts(policies, |shaping| shaping.limit.as_ref().map(|_| offline(shaping.offline).to_owned())),
                 texts(policies, |policy| Some(policy.text.clone())),
+                counted(|used| used.decided),
+                counted(|used| used.shadow),
+                columns::times(last),
+                columns::times(uses.iter().map(|used| used.and(since))),
             ],
         )
     }

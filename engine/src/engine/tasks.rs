@@ -39,7 +39,7 @@ impl Engine {
         self.spawn("check", async move { checking.checker.run().await });
     }
 
-    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.inner.stop.clone();
         let stoppable = async move {
             tokio::select! {

@@ -14,9 +14,11 @@ use datafusion::prelude::SessionConfig;
 
 use tollgate_store::TableSpec;
 
+use super::authorize::Authorize;
 use super::state_table::{StateProvider, StateTable};
 use super::stored::{StoredTable, Views, objects_url, with_views};
 use super::{functions, views};
+use crate::book::PolicySets;
 
 /// How many of the hungriest operators an error names when memory runs out.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
@@ -43,6 +45,13 @@ pub(crate) struct Means {
     pub(crate) partitions: usize,
     /// Where sorts, joins and groups go that need more memory; without it such a query ends with an error.
     pub(crate) spill: Option<PathBuf>,
+}
+
+/// Makes `authorize` known to a session, over the requests that it shows.
+pub(crate) async fn register_authorize(context: &SessionContext, sets: Arc<PolicySets>) -> Result<()> {
+    let requests = context.table_provider("requests").await?;
+    Authorize::new(requests, sets).register(context);
+    Ok(())
 }
 
 /// A session in which all tables are known. Its clones share them, and the memory.

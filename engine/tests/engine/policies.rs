@@ -1,9 +1,15 @@
 //! Policy edits: live when right, refused whole when wrong, while the last good ones stay.
 
+use std::sync::Arc;
+
+use arrow::array::AsArray as _;
+use arrow::datatypes::DataType;
+use arrow::record_batch::RecordBatch;
+use tollgate_attributes::Row;
 use tollgate_engine::{DataError, Engine, EngineError, check_policies};
 use tollgate_policies::{Mode, Sources};
 
-use crate::harness::{Running, config, wait_for};
+use crate::harness::{Running, config, now_us, request, wait_for};
 
 async fn refusal(running: &Running) -> String {
     wait_for("a refusal", async || running.engine.status().policies.refused.is_some()).await;
@@ -125,4 +131,39 @@ async fn a_second_engine_on_the_same_data_is_refused_and_versions_outlive_a_rest
     let restarted = running.restart_with(|_| {}).await;
     assert!(restarted.engine.status().policies.version > version);
     restarted.engine.shutdown().await;
+}
+
+/// Policies that requests have named, with how often and when last.
+async fn uses(running: &Running) -> Vec<String> {
+    let uses = "SELECT concat_ws(' ', id, requests, shadow_requests, CAST(arrow_cast(last_matched, 'Int64') AS VARCHAR)) \
+                FROM policies WHERE requests + shadow_requests > 0 ORDER BY 1";
+    let texts = |batch: &RecordBatch| {
+        let texts = arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
+        texts.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+    };
+    running.rows(uses).await.iter().flat_map(texts).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_that_nothing_names_are_found_over_restarts() {
+    let mut running = Running::start().await;
+    let used: [Arc<str>; 1] = ["storefront-calls-catalog".into()];
+    let shadow: [Arc<str>; 1] = ["pin-user-agents".into()];
+    let first = now_us() - 3_600_000_000;
+    for round in 1..=3 {
+        let time = first + round * 1_000_000;
+        let row = Row { time, policies: &used, ..request("catalog-1") };
+        running.report("catalog-1", &[row, Row { weight: 9, shadow: &shadow, ..row }]).await;
+        let (shadowed, decided) = (9 * round, 10 * round);
+        let expected =
+            [format!("pin-user-agents 0 {shadowed} {time}"), format!("storefront-calls-catalog {decided} 0 {time}")];
+        assert_eq!(uses(&running).await, expected);
+        let unused = "SELECT count(*) FROM policies WHERE kind = 'access' AND effect = 'permit' AND requests = 0";
+        assert_eq!(running.number(unused).await, 4);
+        running = running.restart_with(|_| {}).await;
+        wait_for("what was kept to be counted", async || uses(&running).await == expected).await;
+        let since = format!("SELECT count(*) FROM policies WHERE counted_since > to_timestamp_micros({first})");
+        assert_eq!(running.number(&since).await, 0);
+    }
+    running.engine.shutdown().await;
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::PolicyKind;
-use super::parsed::Parsed;
+use super::parsed::{Parsed, Role};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::entities::{self, EntityFile};
 use crate::lists::Declaration;
@@ -16,7 +16,8 @@ use crate::sources::Sources;
 /// What was seen in the directory and not read, and a directory that refuses everything.
 pub(crate) fn strays(sources: &Sources) -> Vec<Diagnostic> {
     let warn = |path: &String| {
-        let help = "policies are read from access/*.cedar, shaping/*.cedar, signals/*.sql and entities.json";
+        let help =
+            "policies are read from access/*.cedar, shaping/*.cedar, signals/*.sql, entities.json and links.json";
         Diagnostic::warning("TG0003", path, "not read").help(help)
     };
     let mut warnings: Vec<_> = sources.strays.iter().map(warn).collect();
@@ -84,7 +85,9 @@ pub(crate) fn names(policy: &Parsed<'_>, known: &Known) -> Vec<(String, Diagnost
 pub(crate) fn groups(policies: &[Parsed<'_>], entities: &EntityFile) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for policy in policies {
-        for uid in &policy.learned.literals {
+        // What stands in the slots of a template is nothing that anybody wrote.
+        let literals = policy.learned.literals.iter().filter(|_| !matches!(policy.role, Role::Template));
+        for uid in literals {
             let id: &str = uid.id().unescaped();
             match uid.type_name().to_string().as_str() {
                 GROUP if !entities.groups.contains(id) => {

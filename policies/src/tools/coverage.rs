@@ -31,6 +31,9 @@ pub struct PolicyCoverage {
     pub id: Arc<str>,
     /// Where it is written.
     pub origin: String,
+    /// The template that it is a link of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<Arc<str>>,
     /// Requests within its scope.
     pub in_scope: usize,
     /// Requests that it matched.
@@ -142,8 +145,9 @@ impl Recorder {
                 condition: self.condition(&clause.tree, &mut coverage.outcomes_seen, &mut coverage.outcomes),
             });
             let clauses = seen.collect();
-            let (id, origin) = (Arc::clone(&rule.entry.id), rule.entry.origin.clone());
-            coverage.policies.push(PolicyCoverage { id, origin, in_scope, matched, clauses });
+            let entry = &rule.entry;
+            let (id, origin, template) = (Arc::clone(&entry.id), entry.origin.clone(), entry.template.clone());
+            coverage.policies.push(PolicyCoverage { id, origin, template, in_scope, matched, clauses });
         }
         coverage
     }

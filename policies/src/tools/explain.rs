@@ -46,6 +46,9 @@ pub struct PolicyExplanation {
     pub id: Arc<str>,
     /// Where it is written.
     pub origin: String,
+    /// The template that it is a link of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<Arc<str>>,
     /// `permit`, `forbid` or `limit`.
     pub effect: &'static str,
     /// Whether it only says what it would have done.
@@ -106,6 +109,7 @@ fn policy(judge: &Judge, rule: &Rule, facts: &RequestFacts, ask: &Ask) -> Policy
     PolicyExplanation {
         id: Arc::clone(&entry.id),
         origin: entry.origin.clone(),
+        template: entry.template.clone(),
         effect: match (entry.kind, entry.effect) {
             (PolicyKind::Shaping, _) => "limit",
             (PolicyKind::Access, Effect::Permit) => "permit",

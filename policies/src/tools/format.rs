@@ -1,10 +1,11 @@
 //! Formats Cedar text, keeping comments and annotations.
 
-use cedar_policy::Policy;
+use cedar_policy::{Policy, Template};
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
 use crate::cedar::{self, Site};
 use crate::diagnostics::{Diagnostics, Severity};
+use crate::links::is_template;
 use crate::text::{self, with_deep_stack};
 
 const LINE_WIDTH: usize = 100;
@@ -38,7 +39,7 @@ fn format_all(file: &str, text: &str) -> Result<String, FormatError> {
     let mut formatted = String::new();
     let mut at = 0;
     for range in text::statements(text) {
-        let site = Site { file, text, start: range.start };
+        let site = Site { file, text, start: range.start, link: None };
         let end = with_comment_behind(text, range.end);
         match statement(&text[range.start..end], site) {
             Ok(statement) => {
@@ -94,7 +95,10 @@ fn statement(text: &str, site: Site<'_>) -> Result<String, Diagnostics> {
     if let Some(message) = text::too_deep(text) {
         return Err(refused(message));
     }
-    Policy::parse(None, text).map_err(|errors| Diagnostics(cedar::syntax(&errors, site)))?;
+    let parsed = if is_template(text) { Template::parse(None, text).err() } else { Policy::parse(None, text).err() };
+    if let Some(errors) = parsed {
+        return Err(Diagnostics(cedar::syntax(&errors, site)));
+    }
     let config = Config { line_width: LINE_WIDTH, indent_width: INDENT_WIDTH };
     let pretty = |text: &str| {
         let unformatted = |error: miette::Report| {

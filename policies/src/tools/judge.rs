@@ -1,21 +1,29 @@
 //! Judges requests with plain Cedar.
 
+mod context;
+mod found;
+mod recorded;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{Context, Entities, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
+use cedar_policy::{Entities, EntityId, EntityTypeName, EntityUid, Request, Schema};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tollgate_attributes::{Decision, Reason};
 
-use super::asked::{RequestFacts, Time};
+pub use self::recorded::Recorded;
+
+use self::context::context;
+use self::found::Found;
+use super::asked::RequestFacts;
 use super::ground::{Ground, Signals, Uid, action, causes};
 use super::rule::Rule;
 use super::tree::{Ask, Truth};
-use crate::compile::{Compiled, Effect, Mode, PolicyKind};
+use crate::compile::{Compiled, Mode};
 use crate::diagnostics::nearest;
-use crate::model::{self, ACTION, ContextType, NO_PERMIT, SIGNALS, USER};
+use crate::model::{self, ACTION, SIGNALS, USER};
 use crate::text::with_deep_stack;
 
 /// Most lanes, and most end users of one, that are remembered; what is full is emptied.
@@ -33,23 +41,6 @@ pub struct Judge {
     digest: String,
     recorded: Recorded,
     lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
-}
-
-/// What is known of the requests at hand beyond what their rows always hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Headers that the rows hold; `None` for all.
-    pub headers: Option<BTreeSet<String>>,
-    /// Whether the signals of the time are known.
-    pub signals: bool,
-    /// Whether each request's time is known.
-    pub time: bool,
-}
-
-impl Default for Recorded {
-    fn default() -> Self {
-        Self { headers: None, signals: true, time: true }
-    }
 }
 
 /// What the policies say of a request, but for how many tokens are left.
@@ -138,10 +129,23 @@ impl Judge {
 
     /// The same for whoever stands on a deep stack already: making one costs as much as a decision.
     pub(crate) fn judge_here(&self, facts: &RequestFacts) -> Result<Judgement, String> {
+        self.judge_of(facts, &self.recorded)
+    }
+
+    /// Decides several requests of which only so much is known.
+    pub fn judge_each<'a>(
+        &self,
+        requests: impl IntoIterator<Item = &'a RequestFacts>,
+        recorded: &Recorded,
+    ) -> Vec<Result<Judgement, String>> {
+        with_deep_stack(|| requests.into_iter().map(|facts| self.judge_of(facts, recorded)).collect())
+    }
+
+    fn judge_of(&self, facts: &RequestFacts, recorded: &Recorded) -> Result<Judgement, String> {
         let lane = self.lane(facts);
         let signals = self.signals(facts)?;
         let ask = lane.is_conditional.then(|| self.ask_in(&lane, facts, &signals)).transpose()?;
-        Ok(self.decide(&lane, facts, ask.as_ref()))
+        Ok(self.decide(&lane, facts, ask.as_ref(), recorded))
     }
 
     /// Places of the rules whose scope the request is in.
@@ -158,40 +162,12 @@ impl Judge {
         self.request(facts, Arc::new(entities), None)
     }
 
-    pub(crate) fn is_unknown(&self, names: &[String]) -> bool {
-        let recorded = &self.recorded;
-        match names {
-            [first, second, rest @ ..] if first == "context" => match second.as_str() {
-                "time" => !recorded.time,
-                "claims" => true,
-                "headers" => match (&recorded.headers, rest.first()) {
-                    (Some(headers), Some(name)) => !headers.contains(name),
-                    (Some(_), None) => true,
-                    (None, _) => false,
-                },
-                "user" => !recorded.signals && rest.first().is_some_and(|name| name == SIGNALS),
-                _ => false,
-            },
-            [first] if first == "context" => recorded.headers.is_some() || !recorded.time,
-            [_, second, ..] if second == SIGNALS => !recorded.signals,
-            _ => false,
-        }
-    }
-
-    fn decide(&self, lane: &Lane, facts: &RequestFacts, ask: Option<&Ask>) -> Judgement {
+    fn decide(&self, lane: &Lane, facts: &RequestFacts, ask: Option<&Ask>, recorded: &Recorded) -> Judgement {
         let mut found = Found::default();
         for rule in lane.rules.iter().map(|index| &self.rules[*index]) {
-            found.add(rule, self.truth(rule, ask));
+            found.add(rule, truth(rule, ask, facts, recorded));
         }
         found.judgement(self.mode.observe || self.mode.observed_services.contains(&facts.destination))
-    }
-
-    fn truth(&self, rule: &Rule, ask: Option<&Ask>) -> Truth {
-        let Some(ask) = ask.filter(|_| rule.is_conditional()) else { return Truth::True };
-        if self.recorded == Recorded::default() {
-            return rule.truth(ask);
-        }
-        rule.truth_without(ask, &|names| self.is_unknown(names))
     }
 
     fn lane(&self, facts: &RequestFacts) -> Arc<Lane> {
@@ -277,90 +253,12 @@ impl Judge {
     }
 }
 
-/// The rules of a lane, by what became of them.
-#[derive(Default)]
-struct Found {
-    permits: Vec<Arc<str>>,
-    forbids: Vec<Arc<str>>,
-    failed_forbids: Vec<Arc<str>>,
-    shadow: Vec<Arc<str>>,
-    shadow_failed: Vec<Arc<str>>,
-    limits: Vec<Arc<str>>,
-    unsure_permits: Vec<String>,
-    unsure_forbids: Vec<String>,
-    unsure_limits: Vec<Arc<str>>,
-    failed: BTreeMap<Arc<str>, String>,
-}
-
-impl Found {
-    fn add(&mut self, rule: &Rule, truth: Truth) {
-        let entry = &rule.entry;
-        let id = Arc::clone(&entry.id);
-        if let Truth::Failed(error) = &truth {
-            self.failed.insert(Arc::clone(&id), error.clone());
-        }
-        let is_forbid = entry.effect == Effect::Forbid;
-        match (entry.kind, truth) {
-            (_, Truth::False) => {}
-            (PolicyKind::Shaping, Truth::Unsure(_)) => self.unsure_limits.push(id),
-            (PolicyKind::Shaping, Truth::True | Truth::Failed(_)) => self.limits.push(id),
-            (PolicyKind::Access, _) if entry.shadow && !is_forbid => {}
-            (PolicyKind::Access, Truth::True) if entry.shadow => self.shadow.push(id),
-            (PolicyKind::Access, Truth::Failed(_)) if entry.shadow => self.shadow_failed.push(id),
-            (PolicyKind::Access, _) if entry.shadow => {}
-            (PolicyKind::Access, Truth::True) if is_forbid => self.forbids.push(id),
-            (PolicyKind::Access, Truth::True) => self.permits.push(id),
-            (PolicyKind::Access, Truth::Failed(_)) if is_forbid => self.failed_forbids.push(id),
-            (PolicyKind::Access, Truth::Failed(_)) => {}
-            (PolicyKind::Access, Truth::Unsure(names)) if is_forbid => self.unsure_forbids.extend(names),
-            (PolicyKind::Access, Truth::Unsure(names)) => self.unsure_permits.extend(names),
-        }
+fn truth(rule: &Rule, ask: Option<&Ask>, facts: &RequestFacts, recorded: &Recorded) -> Truth {
+    let Some(ask) = ask.filter(|_| rule.is_conditional()) else { return Truth::True };
+    if recorded.is_everything() {
+        return rule.truth(ask);
     }
-
-    fn judgement(mut self, is_observed: bool) -> Judgement {
-        let mut unsure = Vec::new();
-        let refusal = if !self.forbids.is_empty() {
-            Some((Reason::Forbidden, self.forbids))
-        } else if !self.failed_forbids.is_empty() {
-            Some((Reason::ForbidError, self.failed_forbids))
-        } else {
-            unsure = self.unsure_forbids;
-            self.permits.is_empty().then(|| {
-                unsure.append(&mut self.unsure_permits);
-                (Reason::NoPermit, Vec::new())
-            })
-        };
-        unsure.sort();
-        unsure.dedup();
-        self.shadow.extend(self.shadow_failed);
-        let mut judgement = Judgement {
-            decision: Decision::Allow,
-            reason: Reason::Permitted,
-            policies: Vec::new(),
-            shadow: self.shadow,
-            limits: Vec::new(),
-            failed: self.failed,
-            unsure,
-            unsure_limits: Vec::new(),
-        };
-        match refusal {
-            None => {
-                judgement.policies = self.permits;
-                (judgement.limits, judgement.unsure_limits) = (self.limits, self.unsure_limits);
-            }
-            Some((_, policies)) if is_observed => {
-                judgement.reason = Reason::Observed;
-                if policies.is_empty() {
-                    judgement.shadow.push(Arc::from(NO_PERMIT));
-                }
-                judgement.shadow.extend(policies);
-            }
-            Some((reason, policies)) => {
-                (judgement.decision, judgement.reason, judgement.policies) = (Decision::Deny, reason, policies);
-            }
-        }
-        judgement
-    }
+    rule.truth_without(ask, &|names| recorded.lacks_of(facts, names))
 }
 
 /// Names of signals by entity type, as the generated schema has them.
@@ -383,52 +281,6 @@ pub(crate) fn uids(facts: &RequestFacts) -> [Uid; 3] {
 fn cedar(uid: &Uid) -> Result<EntityUid, String> {
     let of_type: EntityTypeName = uid.of_type.parse().map_err(|_| format!("`{uid}` is not an entity"))?;
     Ok(EntityUid::from_type_name_and_id(of_type, EntityId::new(&uid.id)))
-}
-
-fn context(facts: &RequestFacts, names: Option<&BTreeSet<&'static str>>) -> Result<Context, String> {
-    let mut pairs = Vec::new();
-    let wanted = model::context().iter().filter(|(name, ..)| names.is_none_or(|names| names.contains(name)));
-    for (name, of_type, is_required) in wanted {
-        let value = match of_type {
-            ContextType::Text => text(facts, name, *is_required),
-            ContextType::Bool => Some(RestrictedExpression::new_bool(facts.is_mtls)),
-            ContextType::Time => {
-                let now = || Time::from_us(crate::clock::Clock::system().wall_us());
-                let time = facts.time.clone().unwrap_or_else(now);
-                Some(RestrictedExpression::new_datetime(time.as_str()))
-            }
-            ContextType::Address => {
-                let address = facts.source_address.map(|address| address.to_canonical().to_string());
-                address.map(RestrictedExpression::new_ip)
-            }
-            ContextType::User if facts.user.is_empty() => None,
-            ContextType::User => Some(RestrictedExpression::new_entity_uid(cedar(&Uid::new(USER, &facts.user))?)),
-            ContextType::Headers => {
-                let value = |value: &String| RestrictedExpression::new_string(value.clone());
-                let fields = facts.labels.iter().map(|(name, header)| (name.to_ascii_lowercase(), value(header)));
-                // By way of a map: two spellings of one name are one header.
-                let fields: BTreeMap<_, _> = fields.collect();
-                Some(RestrictedExpression::new_record(fields).map_err(|error| causes(&error))?)
-            }
-            ContextType::Claims => None,
-        };
-        pairs.extend(value.map(|value| ((*name).to_owned(), value)));
-    }
-    Context::from_pairs(pairs).map_err(|error| causes(&error))
-}
-
-fn text(facts: &RequestFacts, name: &str, is_required: bool) -> Option<RestrictedExpression> {
-    let value = match name {
-        "method" => &facts.method,
-        "path" => &facts.path,
-        "host" => &facts.host,
-        "route" => &facts.route,
-        "scheme" => &facts.scheme,
-        "protocol" => &facts.protocol,
-        "user_agent" => &facts.user_agent,
-        _ => return is_required.then(|| RestrictedExpression::new_string(String::new())),
-    };
-    (is_required || !value.is_empty()).then(|| RestrictedExpression::new_string(value.clone()))
 }
 
 fn as_text<S: serde::Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -13,6 +13,7 @@ use super::rule::Rule;
 use crate::cedar::Site;
 use crate::compile::{Compiled, Effect, PolicyKind};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+use crate::links::{LINKS, Linked, Links, is_template, links};
 use crate::model::{NAMESPACE, SERVICE, USER, namespace};
 use crate::shaping::{Concurrency, Shaping};
 use crate::sources::Sources;
@@ -28,7 +29,8 @@ pub fn lint(sources: &Sources, compiled: &Compiled) -> Diagnostics {
 
 fn lint_all(sources: &Sources, compiled: &Compiled) -> Diagnostics {
     let mut problems = Diagnostics::default();
-    let (Ok(judge), sites) = (Judge::new(compiled), sites(sources)) else { return problems };
+    let links = links(sources, &mut Diagnostics::default());
+    let (Ok(judge), sites) = (Judge::new(compiled), sites(sources, &links)) else { return problems };
     // Not the sources that they were compiled from: there is no place to name.
     if sites.len() != judge.rules.len() {
         return problems;
@@ -70,23 +72,31 @@ impl Linted<'_> {
 }
 
 /// The place of each policy, in the order in which they are compiled.
-fn sites(sources: &Sources) -> Vec<Site<'_>> {
-    let files = sources.access.iter().chain(&sources.shaping);
-    let places = files.flat_map(|file| {
-        let statements = text::statements(&file.text).into_iter();
-        statements.map(|range| Site { file: &file.path, text: &file.text, start: range.start })
-    });
-    places.collect()
+fn sites<'a>(sources: &'a Sources, links: &'a Links<'a>) -> Vec<Site<'a>> {
+    let mut sites = Vec::new();
+    for file in sources.access.iter().chain(&sources.shaping) {
+        for range in text::statements(&file.text) {
+            let site = Site { file: &file.path, text: &file.text, start: range.start, link: None };
+            if is_template(&file.text[range]) {
+                sites.extend(links.of(site).iter().map(Linked::site));
+            } else {
+                sites.push(site);
+            }
+        }
+    }
+    sites
 }
 
 fn is_dead(rule: &Rule, site: Site<'_>, compiled: &Compiled) -> bool {
-    let first = text::place(site.text, site.start).0;
-    let last = first + rule.entry.text.matches('\n').count();
-    compiled
-        .warnings
-        .0
-        .iter()
-        .any(|warning| warning.code == "TG0110" && warning.file == site.file && (first..=last).contains(&warning.line))
+    let (file, lines) = match site.link {
+        Some(link) => (LINKS, link.at.0..=link.at.0),
+        None => {
+            let first = text::place(site.text, site.start).0;
+            (site.file, first..=first + rule.entry.text.matches('\n').count())
+        }
+    };
+    let mut warnings = compiled.warnings.0.iter().filter(|warning| warning.code == "TG0110" && warning.file == file);
+    warnings.any(|warning| lines.contains(&warning.line))
 }
 
 /// Entities in the scope of which `entities.json`, which lists others like them, says nothing. Groups are checked when a

@@ -223,3 +223,17 @@ fn gives_each_policy_its_id_text_and_place() {
     });
     assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
 }
+
+/// From the first character of what is wrong to the last.
+#[test]
+fn says_where_what_is_wrong_ends() {
+    let access = "@id(\"a b\") permit (principal, action, resource) when { context.pth == \"/\" };\n\
+                  @id(\"b\") permit (principal, action, resource)\n  when { context.path > 3 };\n";
+    let problems = try_compile(access, "@limti(\"1/s\") permit (principal, action, resource);").unwrap_err();
+    let lines: Vec<_> = access.lines().collect();
+    let wrong = problems.0.iter().filter(|problem| problem.file == "access/base.cedar").map(|problem| {
+        assert_eq!(problem.line, problem.end_line as usize, "{problem}");
+        &lines[problem.line - 1][problem.column - 1..problem.end_column as usize - 1]
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), ["\"a b\"", "pth", "context.path"]);
+}

@@ -6,13 +6,15 @@
 
 mod generate;
 mod plain;
+mod policies;
 mod random;
 
 use tollgate_api::v1;
 use tollgate_policies::{Clock, Compiled, Enforcer, Mode, Slices, SourceFile, Sources, Standpoint, compile};
 
-use self::generate::{Asked, Population, policies};
+use self::generate::{Asked, Population};
 use self::plain::Plain;
+use self::policies::{Statement, links, policies, text};
 use self::random::Random;
 use crate::support::{signals, whole};
 
@@ -34,10 +36,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn compiled(access: &str, population: &Population) -> Compiled {
+fn compiled(statements: &[Statement], population: &Population) -> Compiled {
+    let access = text(statements);
     let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
     let sources = Sources {
-        access: vec![file("access/base.cedar", access)],
+        access: vec![file("access/base.cedar", &access)],
+        links: Some(file("links.json", &links(statements))),
         entities: Some(file("entities.json", &population.json())),
         ..Sources::default()
     };
@@ -49,8 +53,9 @@ fn random_policies_are_decided_as_plain_cedar_decides() {
     for seed in seeds() {
         let mut random = Random::new(seed);
         let population = Population::new(&mut random);
-        let texts = policies(&mut random, 30);
-        let compiled = compiled(&texts, &population);
+        let statements = policies(&mut random, 30);
+        let compiled = compiled(&statements, &population);
+        let texts = format!("{}\n{}", text(&statements), links(&statements));
         let enforcer = Enforcer::new(Clock::paused(NOW_US));
         enforcer.apply(&whole(compiled.to_proto())).unwrap();
         enforcer.apply(&signals_of(2, &population)).unwrap();
@@ -58,7 +63,7 @@ fn random_policies_are_decided_as_plain_cedar_decides() {
         let slices = Slices::new(&compiled, None).unwrap();
         partial.apply(&whole(slices.cut(Some(&standpoint())).to_proto())).unwrap();
         partial.apply(&signals_of(2, &population)).unwrap();
-        let plain = Plain::new(&compiled, &population);
+        let plain = Plain::new(&compiled, &statements, &population);
         let asked: Vec<_> = (0..REQUESTS_PER_WORLD / 2).map(|_| Asked::new(&mut random)).collect();
         // Twice each: what was remembered must be what was said.
         for asked in asked.iter().chain(&asked) {
@@ -150,8 +155,8 @@ fn what_is_remembered_changes_no_answer() {
     for seed in seeds().take(seeds().count().div_ceil(2)) {
         let mut random = Random::new(seed);
         let mut population = Population::new(&mut random);
-        let mut texts = policies(&mut random, 12);
-        let mut now = compiled(&texts, &population);
+        let mut statements = policies(&mut random, 12);
+        let mut now = compiled(&statements, &population);
         let lived = Enforcer::new(Clock::paused(NOW_US));
         lived.apply(&whole(now.to_proto())).unwrap();
         lived.apply(&signals_of(2, &population)).unwrap();
@@ -163,13 +168,13 @@ fn what_is_remembered_changes_no_answer() {
                     lived.apply(&signals_of(version, &population)).unwrap();
                 }
                 1 => {
-                    texts = policies(&mut random, 12);
-                    now = compiled(&texts, &population);
+                    statements = policies(&mut random, 12);
+                    now = compiled(&statements, &population);
                     lived.apply(&delta(version, &now)).unwrap();
                 }
                 2 => {
                     population = Population::new(&mut random);
-                    now = compiled(&texts, &population);
+                    now = compiled(&statements, &population);
                     lived.apply(&delta(version, &now)).unwrap();
                     lived.apply(&signals_of(version, &population)).unwrap();
                 }
@@ -179,6 +184,7 @@ fn what_is_remembered_changes_no_answer() {
             fresh.apply(&whole(now.to_proto())).unwrap();
             fresh.apply(&signals_of(2, &population)).unwrap();
             for asked in &asked {
+                let texts = format!("{}\n{}", text(&statements), links(&statements));
                 let (lived, fresh) = (lived.decide(&asked.facts()), fresh.decide(&asked.facts()));
                 assert_eq!(plain::said(&lived), plain::said(&fresh), "seed {seed}: {asked:?}\n{texts}");
                 assert_eq!(*lived.failed, *fresh.failed, "seed {seed}: {asked:?}\n{texts}");

@@ -11,3 +11,4 @@ mod plain_cedar;
 mod remembered;
 mod snapshots;
 mod support;
+mod templates;

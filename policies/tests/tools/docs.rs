@@ -23,6 +23,7 @@ fn every_example_is_right() {
         access: vec![file("access/docs.cedar", &examples("cedar access"))],
         shaping: vec![file("shaping/docs.cedar", &examples("cedar shaping"))],
         entities: Some(file("entities.json", &examples("json entities"))),
+        links: Some(file("links.json", &examples("json links"))),
         ..Sources::default()
     };
     let compiled = compile(&sources, &signals(), &Mode::default()).unwrap_or_else(|problems| panic!("{problems}"));
@@ -37,7 +38,7 @@ fn every_example_is_right() {
     // Of the four buckets only the one for free customers is not tried.
     assert!(coverage.policies_matched >= compiled.policies.len() - 2, "{coverage:#?}");
     for SourceFile { path, text } in sources.access.iter().chain(&sources.shaping) {
-        format(path, text).unwrap();
+        format(path, text).unwrap_or_else(|error| panic!("{error}"));
     }
     Declaration::read(&file("lists/bad-addresses.yaml", &examples("yaml lists"))).unwrap();
 }

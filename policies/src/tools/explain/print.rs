@@ -49,7 +49,8 @@ impl fmt::Display for PolicyExplanation {
             error => format!("failed: {error}"),
         };
         let shadow = if self.shadow { ", in shadow mode" } else { "" };
-        writeln!(f, "{} {} ({}{shadow}) {outcome}", self.effect, self.id, self.origin)?;
+        let template = self.template.as_ref().map(|template| format!(", a link of {template}")).unwrap_or_default();
+        writeln!(f, "{} {} ({}{template}{shadow}) {outcome}", self.effect, self.id, self.origin)?;
         for part in &self.scope {
             writeln!(f, "  {}: {}", part.text, if part.is_met { "true" } else { "false" })?;
         }

@@ -1,4 +1,4 @@
-//! Entities, policies and requests, all of a small world so that they meet often.
+//! Entities and requests, all of a small world so that they meet often.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use tollgate_policies::Facts;
 
 use super::random::Random;
 
-const GROUPS: usize = 6;
+pub(crate) const GROUPS: usize = 6;
 pub(crate) const SERVICES: &[&str] = &["a/one", "a/two", "b/one", "b/two", "c/one", "c/only-named"];
 /// Callers that nothing is written about.
 pub(crate) const UNLISTED: &[&str] = &["d/unknown", "odd"];
 pub(crate) const USERS: &[&str] = &["ann", "bob", "cat"];
-const NAMESPACES: &[&str] = &["a", "b", "c"];
+pub(crate) const NAMESPACES: &[&str] = &["a", "b", "c"];
 const PATHS: &[&str] = &["/", "/a", "/a/b", "/admin", "/a*", ""];
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "DELETE", "BREW"];
 
@@ -98,111 +98,6 @@ fn service(random: &mut Random, is_whole: bool) -> Value {
     ];
     let kept = all.into_iter().filter(|_| is_whole || !random.one_in(3));
     Value::Object(kept.map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-/// Policies with every operator.
-pub(crate) fn policies(random: &mut Random, most: usize) -> String {
-    (0..random.below(most + 1)).map(|_| policy(random)).collect()
-}
-
-fn policy(random: &mut Random) -> String {
-    let effect = if random.one_in(3) { "forbid" } else { "permit" };
-    let principal = entity(random, "principal");
-    let resource = entity(random, "resource");
-    let action = random.pick(&[
-        "action",
-        "action",
-        "action == Action::\"GET\"",
-        "action in Action::\"read\"",
-        "action in [Action::\"POST\", Action::\"read\"]",
-        "action in [Action::\"OTHER\"]",
-    ]);
-    let clauses: String = (0..random.below(3)).map(|_| clause(random)).collect();
-    format!("{effect} ({principal}, {action}, {resource}){clauses};\n")
-}
-
-fn entity(random: &mut Random, name: &str) -> String {
-    match random.below(8) {
-        0..=2 => name.to_owned(),
-        3 => format!("{name} == Service::\"{}\"", random.pick(SERVICES)),
-        4 => format!("{name} in Group::\"g{}\"", random.below(GROUPS)),
-        5 => format!("{name} in Namespace::\"{}\"", random.pick(NAMESPACES)),
-        6 => format!("{name} is Service in Group::\"g{}\"", random.below(GROUPS)),
-        _ => format!("{name} is Service"),
-    }
-}
-
-fn clause(random: &mut Random) -> String {
-    let keyword = if random.one_in(4) { "unless" } else { "when" };
-    format!("\n  {keyword} {{ {} }}", condition(random, 2))
-}
-
-fn condition(random: &mut Random, depth: usize) -> String {
-    if depth == 0 || random.one_in(3) {
-        return leaf(random);
-    }
-    let (a, b) = (condition(random, depth - 1), condition(random, depth - 1));
-    match random.below(5) {
-        0 => format!("({a} && {b})"),
-        1 => format!("({a} || {b})"),
-        2 => format!("!({a})"),
-        3 => format!("(if {a} then {b} else {})", leaf(random)),
-        _ => a,
-    }
-}
-
-fn leaf(random: &mut Random) -> String {
-    let who = random.pick(&["principal", "resource"]);
-    let of = |name: &str, rest: String| format!("({who} has {name} && {who}.{name}{rest})");
-    let compare = random.pick(&["<", "<=", ">", ">=", "==", "!="]);
-    let (group, number) = (random.below(GROUPS), random.below(4));
-    match random.below(34) {
-        0 => format!("context.path == \"{}\"", random.pick(&["/", "/a", "/admin"])),
-        1 => format!("context.path like \"{}\"", random.pick(&["/a*", "*b", "/*/*", "/a\\*"])),
-        2 => format!("context has route && context.route {} \"/r\"", random.pick(&["==", "!="])),
-        3 => "context.is_mtls".to_owned(),
-        4 => format!(
-            "[\"GET\", \"BREW\"].contains(context.method) && action {} Action::\"GET\"",
-            random.pick(&["==", "!="])
-        ),
-        5 => format!("{who} in Group::\"g{group}\""),
-        6 => format!("{who} in [Group::\"g{group}\", Group::\"g{number}\"]"),
-        7 => format!("{who} is Service in Namespace::\"{}\"", random.pick(NAMESPACES)),
-        8 => "principal == resource".to_owned(),
-        9 => of("weight", format!(" {compare} {number}")),
-        10 => of("weight", format!(" * 2 - {number} {compare} {number}")),
-        // Overflows for some services, so that the policy fails.
-        11 => format!("({who} has huge && {who} has weight && {who}.huge + {who}.weight > {number})"),
-        12 => of("tier", format!(" {} \"free\"", random.pick(&["==", "!="]))),
-        13 => of("tags", format!(".contains(\"{}\")", random.pick(&["x", "y", "q"]))),
-        14 => of("tags", ".containsAll([\"x\", \"y\"])".to_owned()),
-        15 => of("tags", ".containsAny([\"z\", \"q\"])".to_owned()),
-        16 => of("tags", ".isEmpty()".to_owned()),
-        17 => of("price", format!(".{}(decimal(\"1.25\"))", random.pick(&["lessThan", "greaterThanOrEqual"]))),
-        18 => of("since", format!(" {} datetime(\"2026-06-01\")", random.pick(&["<", ">=", "=="]))),
-        19 => of("since", format!(".offset(duration(\"{number}d\")).toDate() < datetime(\"2026-06-02\")")),
-        20 => of("since", ".toTime() > duration(\"9h\")".to_owned()),
-        21 => of("age", format!(" {} duration(\"90m\")", random.pick(&["<", ">="]))),
-        22 => format!("({who} has net && context has source_address && context.source_address.isInRange({who}.net))"),
-        23 => format!(
-            "(context has source_address && context.source_address.{}())",
-            random.pick(&["isLoopback", "isIpv4", "isMulticast"])
-        ),
-        24 => of("owner", format!(" == User::\"{}\"", random.pick(USERS))),
-        25 => of("owner", format!(" in Group::\"g{group}\"")),
-        26 => format!("({who} has owner && {who}.owner has age && {who}.owner.age {compare} 40)"),
-        27 => format!("({who} has meta && {who}.meta has level && {who}.meta.level {compare} {number})"),
-        28 => format!("(context has user && context.user in Group::\"g{group}\")"),
-        29 => format!("(context has user && context.user has age && context.user.age {compare} 40)"),
-        30 => "(context.headers has \"x-a\" && context.headers[\"x-a\"] == \"1\")".to_owned(),
-        31 => format!("({who}.signals has p99_ms && {who}.signals.p99_ms {compare} {})", number * 50),
-        32 => format!("Service::\"{}\".signals has p99_ms", random.pick(&SERVICES[..5])),
-        _ => format!(
-            "context.time {} datetime(\"2026-06-0{}T12:00:00Z\")",
-            random.pick(&["<", ">="]),
-            1 + random.below(3)
-        ),
-    }
 }
 
 /// One request.

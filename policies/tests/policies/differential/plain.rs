@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Effect, Entities, EntityUid, Policy, PolicyId, PolicySet,
-    Request, Schema,
+    Request, Schema, SlotId, Template,
 };
 use serde_json::{Value, json};
 use tollgate_policies::{Compiled, Verdict};
 
 use super::generate::{Asked, Population, SERVICES, UNLISTED, USERS};
+use super::policies::Statement;
 
 pub(crate) struct Plain<'a> {
     compiled: &'a Compiled,
@@ -24,10 +25,24 @@ pub(crate) fn said(verdict: &Verdict) -> String {
 }
 
 impl<'a> Plain<'a> {
-    pub(crate) fn new(compiled: &'a Compiled, population: &Population) -> Self {
+    pub(crate) fn new(compiled: &'a Compiled, statements: &[Statement], population: &Population) -> Self {
         let mut policies = PolicySet::new();
-        for (index, policy) in compiled.policies.iter().enumerate() {
-            policies.add(Policy::parse(Some(PolicyId::new(index.to_string())), &policy.text).unwrap()).unwrap();
+        // Policies and links are compiled in the order in which they are written.
+        let mut index = 0..;
+        let mut next = || PolicyId::new(index.next().unwrap_or(0).to_string());
+        for (number, statement) in statements.iter().enumerate() {
+            let Some(links) = &statement.links else {
+                policies.add(Policy::parse(Some(next()), &statement.text).unwrap()).unwrap();
+                continue;
+            };
+            let template = PolicyId::new(format!("template {number}"));
+            policies.add_template(Template::parse(Some(template.clone()), &statement.text).unwrap()).unwrap();
+            for link in links {
+                let slots = [(SlotId::principal(), &link.principal), (SlotId::resource(), &link.resource)];
+                let slots =
+                    slots.into_iter().filter_map(|(slot, entity)| Some((slot, entity.as_ref()?.parse().unwrap())));
+                policies.link(template.clone(), next(), slots.collect()).unwrap();
+            }
         }
         let schema = Schema::from_json_str(&compiled.schema_json).unwrap();
         let entities = entities(population, &schema);
