@@ -56,7 +56,7 @@ impl Bounds {
 }
 
 /// One second, minute or hour of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Interval<C> {
     pub(crate) start_us: i64,
     /// Upper half of a key's hash and its place plus one, or 0; a power of two of them, at most half in use.

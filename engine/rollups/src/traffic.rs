@@ -20,7 +20,7 @@ pub(crate) const STEPS: [Fold; 3] =
     [Fold::of(&[ROUTE]), Fold::of(&[ROUTE, SOURCE]), Fold::of(&[ROUTE, SOURCE, DESTINATION, METHOD])];
 
 /// Numbers of one row of `traffic`. Sums saturate at 2^63 - 1.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tally {
     requests: i64,
     request_bytes: i64,
