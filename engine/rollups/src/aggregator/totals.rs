@@ -13,7 +13,7 @@ use super::Limits;
 use crate::cell::Cell as _;
 use crate::emit::{Texts, unordered};
 use crate::interval::{Bounds, Interval};
-use crate::key::Place;
+use crate::key::{Holds, Place};
 use crate::names::{ABSENT, Names};
 use crate::rows::words;
 use crate::traffic::{STEPS, Tally};
@@ -87,12 +87,13 @@ impl Totals {
 
     fn translate(&mut self, key: u128, names: &Names, words: &Names) -> u128 {
         let mut translated = key;
-        for (_, place) in Tally::KEYS {
-            let (from, to, known) = match place.holds_words() {
-                true => (words, &mut self.words, &mut self.known_words),
-                false => (names, &mut self.names, &mut self.known_names),
+        for place in Tally::KEYS.iter().map(|(_, column)| column.place()) {
+            let (from, to, known) = match place.holds() {
+                Holds::Words => (words, &mut self.words, &mut self.known_words),
+                Holds::Names => (names, &mut self.names, &mut self.known_names),
+                Holds::Codes => continue,
             };
-            translated = replace(translated, *place, number(place.get(key), from, to, known));
+            translated = replace(translated, place, number(place.get(key), from, to, known));
         }
         translated
     }
