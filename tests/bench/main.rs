@@ -18,6 +18,7 @@ mod figures;
 mod first_answer;
 mod ingest;
 mod limit;
+mod panels;
 mod policy_edit;
 mod proxy;
 
@@ -36,6 +37,9 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("ingest") {
         runtime.block_on(ingest::run())?;
+    }
+    if is_wanted("panels") {
+        runtime.block_on(panels::run())?;
     }
     if is_wanted("first-answer") {
         first_answer::run()?;
