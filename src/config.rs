@@ -1,5 +1,6 @@
 //! `tollgate.yaml`: read raw, made valid in one step, printed by `tollgate config`.
 
+mod export;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use tollgate_config::{ByteSize, ConfigError, DurationText, Exposed, Problem, che
 use tollgate_engine::EngineConfig;
 use tollgate_policies::Mode;
 
+use self::export::Export;
 use self::storage::{DurabilityByTable, Retention, Sampling, Storage};
 use crate::cli::ConfigArgs;
 use crate::output::Format;
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) signals_every: DurationText,
     /// How long a lease holds without being renewed.
     pub(crate) lease_ttl: DurationText,
+    /// Telemetry that goes elsewhere.
+    pub(crate) export: Export,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +137,7 @@ impl Default for Settings {
             query: QueryLimits::default(),
             signals_every: DurationText(engine.signals_every),
             lease_ttl: DurationText(engine.lease_ttl),
+            export: Export::default(),
         }
     }
 }
@@ -181,6 +186,7 @@ impl Settings {
         problems.extend(settings.auth.problems());
         problems.extend(settings.retention.problems());
         problems.extend(settings.storage.problem());
+        problems.extend(settings.export.problems());
         if problems.is_empty() { Ok(settings) } else { Err(ConfigError::new(path, problems)) }
     }
 

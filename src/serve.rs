@@ -8,7 +8,9 @@ use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tollgate_adapters::otlp::Otlp;
 use tollgate_adapters::postgres::PostgresOptions;
+use tollgate_adapters::remote_write::RemoteWrite;
 use tollgate_engine::{Engine, EngineConfig};
 use tracing::{info, warn};
 
@@ -29,7 +31,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let stop = shutdown::on_signal()?;
-        let serving = Serving::start(settings.engine(), &settings.listen, settings.postgres()?).await?;
+        let (otlp, remote_write) = (settings.export.otlp()?, settings.export.remote_write()?);
+        let mut serving = Serving::start(settings.engine(), &settings.listen, settings.postgres()?).await?;
+        serving.export(otlp, remote_write);
         info!(http = %serving.http, grpc = %serving.grpc, postgres = %serving.postgres, "ready");
         if let Some(file) = &args.ready_file {
             serving.write_ready_file(file)?;
@@ -73,6 +77,24 @@ impl Serving {
         let served = tollgate_adapters::postgres::serve(engine.clone(), postgres_listener, clients, stopped);
         servers.spawn(async move { served.await.context("the PostgreSQL server failed") });
         Ok(Self { engine, http, grpc, postgres, servers, stop })
+    }
+
+    /// Sends telemetry elsewhere for as long as it serves.
+    pub(crate) fn export(&mut self, otlp: Option<Otlp>, remote_write: Option<RemoteWrite>) {
+        let otlp = otlp.map(|otlp| otlp.run(self.engine.clone()));
+        let written = remote_write.map(|written| written.run(self.engine.clone(), self.stop.clone()));
+        if let Some(exporting) = otlp {
+            self.servers.spawn(async move {
+                exporting.await;
+                Ok(())
+            });
+        }
+        if let Some(exporting) = written {
+            self.servers.spawn(async move {
+                exporting.await;
+                Ok(())
+            });
+        }
     }
 
     /// Serves until `stop`, then ends in order: no new connections, streams ended by the engine, open requests answered.

@@ -4,11 +4,16 @@
 //! - `flight`: Arrow Flight SQL on the same port, for whoever reads or writes Arrow.
 //! - [`http`]: health, metrics, SQL and the snapshot as JSON, port 7400.
 //! - [`postgres`]: PostgreSQL's wire protocol for everybody's tools, port 7432.
+//! - [`export`]: what exports share; [`otlp`]: decision logs and traces to a collector of OpenTelemetry's;
+//!   [`remote_write`]: the mesh's series to a Prometheus.
 //!
 //! An adapter converts on arrival into the engine's plain types and decides nothing.
 
+pub mod export;
 mod flight;
 pub mod grpc;
 pub mod http;
+pub mod otlp;
 pub mod postgres;
 mod prometheus;
+pub mod remote_write;

@@ -6,9 +6,11 @@
 //! | `/api/v1/query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/<name>/values`, `metadata`, `rules`, `status/buildinfo` | PromQL, by `GET` or `POST` |
 //!
 //! In reading order: `metrics` what there is, `naming` how labels follow from columns, `resolution` which rollup answers,
-//! `fetch` turns a selection into SQL and its rows into series, `own` the engine's own metrics as series, `routes` the API,
-//! `mesh` the text to scrape.
+//! `fetch` turns a selection into SQL and its rows into series, `own` the engine's own metrics as series, `routes` the API;
+//! `counters` the counters of this process, `exemplars` the traces beside them, `mesh` the text to scrape.
 
+mod counters;
+mod exemplars;
 mod fetch;
 mod mesh;
 mod metrics;
@@ -18,29 +20,33 @@ mod resolution;
 mod routes;
 mod rows;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tollgate_engine::Engine;
 
+pub(crate) use self::counters::{Counted, Counters};
+pub(crate) use self::exemplars::Exemplars;
+pub(crate) use self::metrics::{METRICS, Measure, Metric};
+pub(crate) use self::naming::Naming;
 use self::own::History;
+pub(crate) use self::rows::texts_of;
 
 /// What the routes share.
 #[derive(Clone)]
 struct Served {
     engine: Engine,
     history: Arc<History>,
-    /// Counters of `/metrics/mesh` start here: as a process that was just started has them.
-    since_us: i64,
+    /// Collected once somebody scrapes who takes them.
+    exemplars: Arc<OnceLock<Arc<Exemplars>>>,
 }
 
 /// The routes. `registry` holds the engine's own metrics, of which a short history is kept for queries as long as the router lives.
 pub(crate) fn router(engine: Engine, registry: &Arc<Registry>) -> Router {
     let history = Arc::new(History::default());
     own::keep(&history, registry);
-    let since_us = chrono::Utc::now().timestamp_micros();
     Router::new()
         .route("/metrics/mesh", get(mesh::scrape))
         .route("/api/v1/query", get(routes::instant).post(routes::instant))
@@ -52,5 +58,5 @@ pub(crate) fn router(engine: Engine, registry: &Arc<Registry>) -> Router {
         .route("/api/v1/metadata", get(routes::metadata))
         .route("/api/v1/rules", get(routes::rules))
         .route("/api/v1/status/buildinfo", get(routes::build_info))
-        .with_state(Served { engine, history, since_us })
+        .with_state(Served { engine, history, exemplars: Arc::default() })
 }

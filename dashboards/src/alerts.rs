@@ -166,6 +166,18 @@ pub(crate) fn json() -> Value {
 }
 
 impl Rule {
+    /// The same rule for a Prometheus.
+    pub(crate) fn prometheus(&self) -> Value {
+        let words = self.uid.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+        json!({
+            "alert": words.collect::<String>(),
+            "expr": format!("{} > {}", self.query, self.above),
+            "for": self.lasting,
+            "labels": { "severity": self.severity, "system": "tollgate" },
+            "annotations": { "summary": self.summary, "description": self.description },
+        })
+    }
+
     fn json(&self) -> Value {
         let source = if self.language == Language::Sql { SQL_UID } else { PROMETHEUS_UID };
         let model = if self.language == Language::Sql {

@@ -1,13 +1,13 @@
-//! The files below `dashboards/grafana`.
+//! The files below `dashboards/grafana` and `dashboards/prometheus`.
 
 use serde_json::Value;
 
-use crate::{alerts, boards, provisioning};
+use crate::{alerts, boards, provisioning, rules};
 
 /// One generated file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Below `dashboards/grafana`, with slashes.
+    /// From `dashboards/grafana` on, with slashes.
     pub path: String,
     /// What it holds.
     pub text: String,
@@ -20,6 +20,7 @@ pub fn files() -> Vec<File> {
     let dashboards = boards.iter().map(|board| json(format!("dashboards/{}.json", board.uid), &board.json(&boards)));
     let rest = [
         json("provisioning/alerting/tollgate.json".to_owned(), &alerts::json()),
+        json("../prometheus/tollgate.rules.yml".to_owned(), &rules::json()),
         text("provisioning/datasources/tollgate.yaml", provisioning::DATA_SOURCES),
         text("provisioning/dashboards/tollgate.yaml", provisioning::PROVIDERS),
     ];

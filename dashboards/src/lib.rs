@@ -1,6 +1,6 @@
 //! Grafana dashboards, alert rules and provisioning, generated. Run `cargo run -p tollgate-dashboards` to write them.
 //!
-//! [`files()`] is everything that is committed below `dashboards/grafana`; [`targets()`] is every query in it, which a test can run after
+//! [`files()`] is everything that is committed below `dashboards/grafana` and `dashboards/prometheus`; [`targets()`] is every query in it, which a test can run after
 //! [`macros`] has made of it what Grafana would send.
 
 mod alerts;
@@ -9,6 +9,7 @@ mod files;
 pub mod macros;
 mod model;
 mod provisioning;
+mod rules;
 mod targets;
 
 pub use self::boards::boards;

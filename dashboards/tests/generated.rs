@@ -202,6 +202,18 @@ fn time_series_have_a_rising_time() {
 }
 
 #[test]
+fn prometheus_takes_the_rules_that_promql_can_say() {
+    let file = committed().join("../prometheus/tollgate.rules.yml");
+    let checked = std::process::Command::new("promtool")
+        .args(["check", "rules", "--lint=all", "--lint-fatal"])
+        .arg(file)
+        .output();
+    let checked = checked.expect("promtool is missing: run `make setup`");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.contains("7 rules"), "{said}");
+}
+
+#[test]
 fn alert_rules_are_whole() {
     let files = files();
     let file = files.iter().find(|file| file.path.ends_with("alerting/tollgate.json")).unwrap();

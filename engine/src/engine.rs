@@ -6,6 +6,8 @@ mod tasks;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionState;
@@ -19,7 +21,7 @@ use tollgate_store::StoreError;
 pub use self::status::{PolicyStatus, Status};
 use crate::book::{Loaded, PolicyBook, PolicySets, load};
 use crate::check::Checker;
-use crate::clock::Clock;
+use crate::clock::{Clock, WallTime};
 use crate::config::EngineConfig;
 use crate::data::{DataDir, DataError, Versions};
 use crate::fleet::Fleet;
@@ -31,6 +33,7 @@ use crate::session::{Intake, Outlet, RecentSlices, ReportSession, SessionError, 
 use crate::signals::Scheduler;
 use crate::sql::{self, Queries, QueryError, QueryLimits, QueryResult};
 use crate::tables;
+use crate::taps::Tap;
 
 /// Memory for the signals' queries, all together.
 const OWN_QUERY_BYTES_MAX: usize = 256 << 20;
@@ -79,6 +82,7 @@ struct Inner {
     checker: Checker,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
+    started: WallTime,
 }
 
 impl Engine {
@@ -94,11 +98,11 @@ impl Engine {
         let fleet = Arc::new(Fleet::open(limits, Clock::start(), Arc::clone(&dir), Arc::clone(&metrics))?);
         let kept = Arc::new(Kept::open(&config, &dir).await?);
         let storage = StorageTables(Some(Arc::clone(&kept.store)));
-        let (fleet_table, uses) = (Some(Arc::clone(&fleet)), Arc::clone(&kept.uses));
+        let (fleet_table, uses) = (Some(Arc::clone(&fleet)), Arc::clone(&kept.counting.uses));
         let tables = tables::Sources { fleet: fleet_table, storage, uses, ..tables::Sources::default() };
         let queries = queries(&config, &tables, &kept, &dir, &metrics).await?;
         // Before the first row comes: what is kept until now is counted from the rollups, what comes as it comes.
-        let counting = kept.uses.begin(&kept.store.view(), queries.own_context().state());
+        let counting = kept.counting.uses.begin(&kept.store.view(), queries.own_context().state());
 
         let refused = |diagnostics| EngineError::Policies { dir: config.policies.display().to_string(), diagnostics };
         let sources = Sources::read(&config.policies).map_err(refused)?;
@@ -135,8 +139,22 @@ impl Engine {
         };
         let (book, checker) = (Arc::clone(&tables.book), Checker::new(outlet.clone()));
         let tasks = Mutex::new(JoinSet::new());
-        let inner =
-            Inner { config, dir, metrics, book, kept, queries, scheduler, intake, outlet, checker, stop, tasks };
+        let started = WallTime::now();
+        let inner = Inner {
+            config,
+            dir,
+            metrics,
+            book,
+            kept,
+            queries,
+            scheduler,
+            intake,
+            outlet,
+            checker,
+            stop,
+            tasks,
+            started,
+        };
         let engine = Self { inner: Arc::new(inner) };
         engine.inner.put_in_force(&loaded)?;
         engine.spawn_tasks(sources, loaded);
@@ -213,6 +231,33 @@ impl Engine {
         T: Send + 'static,
     {
         self.inner.queries.plan(planning).await
+    }
+
+    /// Shows every row that is kept from now on, as it is kept, for live tails and exports.
+    #[must_use]
+    pub fn tap(&self) -> Tap {
+        self.inner.kept.counting.taps.open()
+    }
+
+    /// What was counted since this process began, in rows of `traffic`: one for each key, whose `time` is when it was counted
+    /// last. No number ever falls. For counters of others; the table `traffic` has all of the past.
+    ///
+    /// # Errors
+    /// Arrow's own, when it would be too large.
+    pub fn totals(&self) -> Result<RecordBatch, ArrowError> {
+        self.inner.kept.counting.totals()
+    }
+
+    /// When this process began to count.
+    #[must_use]
+    pub fn started(&self) -> WallTime {
+        self.inner.started
+    }
+
+    /// What tells this engine from others: made with its data directory.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.inner.dir.id()
     }
 
     /// The engine's own metrics.

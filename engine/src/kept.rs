@@ -11,15 +11,14 @@ mod uses;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tollgate_store::{MemoryLimits, Record, Store, StoreError, StoreOptions, View};
 
 pub use self::remote::{RemoteConfig, RemoteError};
 pub use self::retention::RetentionConfig;
-use self::rollups::Rollups;
 pub use self::rollups::SamplingConfig;
+use self::rollups::{Counting, Rollups};
 pub(crate) use self::state::StorageTables;
 pub use self::state::{StorageState, StorageStatus};
 pub(crate) use self::tables::{REQUESTS, specs};
@@ -33,8 +32,7 @@ use crate::sql::Views;
 /// The store of a running engine.
 pub(crate) struct Kept {
     pub(crate) store: Arc<Store>,
-    pub(crate) rollups: Arc<Mutex<tollgate_rollups::Status>>,
-    pub(crate) uses: Arc<CountedUses>,
+    pub(crate) counting: Arc<Counting>,
     runtime: Option<Runtime>,
     handle: Handle,
 }
@@ -48,8 +46,8 @@ impl Kept {
         let runtime = runtime.map_err(|error| EngineError::Queries(error.to_string()))?;
         let handle = runtime.handle().clone();
         let options = options(config, dir)?;
-        let uses = Arc::<CountedUses>::default();
-        let (derive, rollups) = Rollups::new(&config.sampling, &uses);
+        let counting = Arc::<Counting>::default();
+        let derive = Rollups::new(&config.sampling, &counting);
         let limits = config.admission;
         let rederive = move |record: &Record| {
             // As of when it arrived: what was admitted then is admitted again.
@@ -64,7 +62,8 @@ impl Kept {
             let place = aside.moved_to.as_ref().map(|path| path.display().to_string());
             tracing::error!(file = aside.name, reason = aside.reason, rows = aside.rows, place, "set aside");
         }
-        Ok(Self { store, rollups, uses, runtime: Some(runtime), handle })
+        counting.restart_totals();
+        Ok(Self { store, counting, runtime: Some(runtime), handle })
     }
 
     /// Starts what has to be done all the time; it ends with `stop`.
@@ -80,6 +79,7 @@ impl Kept {
         if let Ok(Err(error)) = closed {
             tracing::error!(%error, "the store was closed before everything was written");
         }
+        self.counting.taps.close();
     }
 
     /// Threads for what may block and is no query.

@@ -26,6 +26,7 @@ mod signals;
 mod sql;
 mod suggest;
 mod tables;
+mod taps;
 mod watcher;
 
 pub use admission::{DecodeLimits, Refusal, RefusalCode, decode};
@@ -39,4 +40,5 @@ pub use metrics::Metrics;
 pub use session::{Offered, ReportSession, SessionError, WatchSession};
 pub use signals::FileStatus;
 pub use sql::{MINUTES_KEPT_MIN, QueryError, QueryErrorKind, QueryResult, SECONDS_KEPT_MIN};
+pub use taps::Tap;
 pub use tollgate_store::{Durability, Retention as TableRetention};

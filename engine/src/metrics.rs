@@ -17,7 +17,7 @@ use tollgate_store::StoreStatus;
 use crate::admission::RefusalCode;
 
 pub(crate) use self::labels::SignalOutcome;
-use self::labels::{CodeLabel, KindLabel, OutcomeLabel, ReasonLabel};
+use self::labels::{CodeLabel, ExportLabels, KindLabel, OutcomeLabel, ReasonLabel};
 use self::storage::StorageMetrics;
 
 /// From a fraction of a millisecond to the longest query.
@@ -49,6 +49,7 @@ pub struct Metrics {
     watchers_connected: Gauge,
     leases: Gauge,
     checks: Family<OutcomeLabel, Counter>,
+    exported: Family<ExportLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -77,6 +78,7 @@ impl Default for Metrics {
             watchers_connected: Gauge::default(),
             leases: Gauge::default(),
             checks: Family::default(),
+            exported: Family::default(),
         }
     }
 }
@@ -113,6 +115,7 @@ impl Metrics {
             watchers_connected: "Streams of snapshots that are open";
             leases: "Leases that are in force";
             checks: "Requests decided for others, by decision";
+            exported: "Records, points and spans for others, by what became of them";
         }
         self.storage.register(registry);
     }
@@ -198,5 +201,11 @@ impl Metrics {
 
     pub(crate) fn checked(&self, decision: &'static str) {
         self.checks.get_or_create(&OutcomeLabel { outcome: decision }).inc();
+    }
+
+    /// Notes what became of telemetry for others: `to` whom, of which `signal`. The words come from whoever exports, which has
+    /// a closed set of them.
+    pub fn exported(&self, to: &'static str, signal: &'static str, outcome: &'static str, items: u64) {
+        self.exported.get_or_create(&ExportLabels { to, signal, outcome }).inc_by(items);
     }
 }

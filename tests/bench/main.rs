@@ -18,10 +18,11 @@ mod figures;
 mod filling;
 mod first_answer;
 mod limit;
+mod panels;
 mod policy_edit;
 mod proxy;
-mod sustained;
 mod replay;
+mod sustained;
 
 use e2e::harness;
 
@@ -38,6 +39,9 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("replay") {
         runtime.block_on(replay::run())?;
+    }
+    if is_wanted("panels") {
+        runtime.block_on(panels::run())?;
     }
     if is_wanted("first-answer") {
         first_answer::run()?;

@@ -13,6 +13,7 @@
 mod closed_loop;
 mod command_line;
 mod demo;
+mod export;
 mod harness;
 mod limits;
 mod peers;

@@ -1,12 +1,15 @@
 //! Prometheus' API and pages over real traffic, and every query that a dashboard sends.
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::Stdio;
+mod istio;
+mod peer;
+
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use tollgate_dashboards::macros::Span;
 use tollgate_dashboards::{Format, Language, Target, targets};
 
+pub(crate) use self::peer::Prometheus;
 use crate::harness::{Backend, Client, Engine, Proxy, Workspace, eventually, get, until};
 
 const ACCESS: &str = "@id(\"items\") permit (principal, action, resource) when { context.path like \"/items/*\" };\n";
@@ -22,18 +25,24 @@ const ALL: usize = ALLOWED + DENIED + GREEDY;
 struct Mesh {
     engine: Engine,
     workspace: Workspace,
-    _proxy: Proxy,
+    proxy: Proxy,
     _backend: Backend,
 }
 
 impl Mesh {
-    async fn with_traffic() -> Self {
+    /// Without any traffic yet.
+    async fn quiet() -> Self {
         let workspace = Workspace::new(&[("access/a.cedar", ACCESS), ("shaping/a.cedar", SHAPING)]);
         let engine = Engine::start(&workspace).await;
         let backend = Backend::start().await;
         let proxy = Proxy::in_front_of(&workspace, &engine, "catalog-1", "shop/catalog", backend.address).await;
         engine.wait_enforced(1).await;
-        let mut client = Client::new(proxy.inbound());
+        Self { engine, workspace, proxy, _backend: backend }
+    }
+
+    async fn with_traffic() -> Self {
+        let mesh = Self::quiet().await;
+        let mut client = Client::new(mesh.proxy.inbound());
         for n in 0..ALLOWED {
             assert_eq!(client.get_as("shop/storefront", &format!("/items/{n}")).await.status, 200);
         }
@@ -44,15 +53,25 @@ impl Mesh {
             client.get_as("shop/greedy", "/items/1").await;
         }
         until("all requests are counted", || async {
-            engine.number("SELECT CAST(sum(requests) AS BIGINT) FROM traffic").await == ALL as i64
+            mesh.engine.number("SELECT CAST(sum(requests) AS BIGINT) FROM traffic").await == ALL as i64
         })
         .await;
-        Self { engine, workspace, _proxy: proxy, _backend: backend }
+        mesh
     }
 
     /// The `data` of an answer of the API.
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         ask(self.engine.http, path, parameters).await
+    }
+
+    /// `label_values(selector, label)`, as Grafana asks it.
+    async fn label_values(&self, expression: &str) {
+        let inner = expression.strip_prefix("label_values(").and_then(|inner| inner.strip_suffix(')')).unwrap();
+        let (selector, label) = inner.rsplit_once(',').unwrap_or(("", inner));
+        let path = format!("/api/v1/label/{}/values?match[]={}", label.trim(), escape(selector.trim()));
+        let path = if selector.is_empty() { format!("/api/v1/label/{}/values", label.trim()) } else { path };
+        let answer = get(self.engine.http, &path).await.json();
+        assert_eq!(answer["status"], "success", "{expression}: {answer}");
     }
 
     /// The one value of an instant query.
@@ -97,6 +116,11 @@ async fn promql_counts_what_sql_counts() {
         ("sum(increase(istio_requests_total{reporter=\"destination\"}[5m]))", ALL),
         ("sum(increase(istio_requests_total{response_code!~\"4..\", source_workload=\"greedy\"}[5m]))", 5),
         ("sum(increase(istio_requests_total{destination_service=\"catalog.shop.svc.cluster.local\"}[5m]))", ALL),
+        ("sum(increase(istio_requests_total{response_code=\"403\"}[5m]))", DENIED),
+        (
+            "sum(increase(istio_requests_total{response_code=~\"4.*\", connection_security_policy!=\"mutual_tls\"}[5m]))",
+            15,
+        ),
         ("sum(increase(istio_request_duration_milliseconds_count[5m]))", ALL),
         ("sum(increase(istio_request_duration_milliseconds_bucket{le=\"+Inf\"}[5m]))", ALL),
         ("sum(increase(istio_request_bytes_bucket{le=\"0.5\"}[5m]))", ALL),
@@ -143,72 +167,87 @@ fn now_s() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_prometheus_scrapes_the_engine_and_the_mesh() {
     let mesh = Mesh::with_traffic().await;
-    let config = mesh.workspace.path("prometheus.yml");
     let job = |name: &str, path: &str| {
         format!(
             "- job_name: {name}\n  metrics_path: {path}\n  static_configs: [{{ targets: ['{}'] }}]\n",
             mesh.engine.http
         )
     };
-    let yaml = format!(
+    let config = format!(
         "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n{}{}",
         job("engine", "/metrics"),
         job("mesh", "/metrics/mesh")
     );
-    std::fs::write(&config, yaml).unwrap();
-    // Prometheus takes no port 0.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _prometheus = tokio::process::Command::new("prometheus")
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", mesh.workspace.path("tsdb").display()))
-        .arg(format!("--web.listen-address={address}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("prometheus is missing: run `make setup`");
-    let scraped = |query: &'static str| async move {
-        let path = format!("/api/v1/query?query={}", escape(query));
-        let answer = Client::new(address).send("GET", &path, &[], b"").await.ok()?;
-        let json: Value = serde_json::from_slice(&answer.body).ok()?;
-        json["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
-    };
-    eventually("both pages are scraped", || async { scraped("count(up == 1)").await.filter(|up| close(*up, 2)) }).await;
+    let prometheus = Prometheus::start(&mesh.workspace, &config, &["--enable-feature=exemplar-storage"]).await;
+    prometheus.wait("count(up == 1)", 2).await;
     for (query, expected) in [
         ("sum(tollgate_requests_total)", ALL),
-        ("sum(istio_requests_total{response_code=\"4xx\"})", DENIED + GREEDY - 5),
+        ("sum(istio_requests_total{response_code=\"403\"})", DENIED),
+        ("sum(istio_requests_total{response_code=\"429\", connection_security_policy=\"none\"})", GREEDY - 5),
         ("sum(istio_request_duration_milliseconds_bucket{le=\"+Inf\"})", ALL),
         ("sum(istio_request_bytes_count)", ALL),
     ] {
-        eventually(query, || async { scraped(query).await.filter(|value| close(*value, expected)) }).await;
+        prometheus.wait(query, expected).await;
     }
+    // Exemplars are collected from the first scrape on: what comes now has them.
+    Client::new(mesh.proxy.inbound()).get_as("shop/storefront", "/items/1").await;
+    let now = now_s();
+    let (start, end) = ((now - 300).to_string(), (now + 60).to_string());
+    let query = "istio_request_duration_milliseconds_bucket{source_workload=\"storefront\"}";
+    let asked = [("query", query), ("start", start.as_str()), ("end", end.as_str())];
+    let found = eventually("an exemplar is scraped", || async {
+        let found = prometheus.ask("/api/v1/query_exemplars", &asked).await;
+        found[0]["exemplars"][0]["labels"]["trace_id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let known = format!("SELECT count(*) FROM requests WHERE encode(trace_id, 'hex') = '{found}'");
+    assert_eq!(mesh.engine.number(&known).await, 1, "{found}");
 }
 
-/// A query of Istio's dashboards, with Grafana's variables as they would stand.
-fn istio() -> Vec<String> {
-    let text = include_str!("../../adapters/promql/tests/oracle/istio-dashboards.json");
-    let boards: std::collections::BTreeMap<String, Vec<String>> = serde_json::from_str(text).unwrap();
-    let variables = [
-        ("$__rate_interval", "1m"),
-        ("$qrep", "source|waypoint|destination"),
-        ("$service", "catalog.shop.svc.cluster.local"),
-        ("$srcwl", ".+"),
-        ("$srcns", ".*"),
-        ("$dstwl", ".+"),
-        ("$dstns", "shop"),
-        ("$dstcluster", ".*"),
-    ];
-    let fill = |query: String| variables.iter().fold(query, |query, (name, value)| query.replace(name, value));
-    boards.into_values().flatten().map(fill).collect()
+/// What a page of counters says, by its lines.
+fn counters(page: &str) -> std::collections::BTreeMap<String, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_of_the_mesh_never_fall() {
+    let mesh = Mesh::with_traffic().await;
+    let mut before = counters(&mesh.engine.get("/metrics/mesh").await.text());
+    let mut client = Client::new(mesh.proxy.inbound());
+    for round in 0..10 {
+        for n in 0..5 {
+            client.get_as("shop/storefront", &format!("/items/{}", round * n)).await;
+        }
+        let now = counters(&mesh.engine.get("/metrics/mesh").await.text());
+        for (series, value) in &before {
+            assert!(now.get(series).is_some_and(|now| now >= value), "{series} fell from {value}");
+        }
+        before = now;
+    }
+    // What the log brings back after a restart was counted before.
+    let Mesh { engine, workspace, proxy, _backend } = mesh;
+    proxy.stop().await;
+    let count = "SELECT CAST(sum(requests) AS BIGINT) FROM traffic";
+    until("all is kept", || async { engine.number(count).await == (ALL + 50) as i64 }).await;
+    engine.kill().await;
+    let engine = Engine::start(&workspace).await;
+    assert_eq!(engine.number(count).await, (ALL + 50) as i64);
+    let page = engine.get("/metrics/mesh").await.text();
+    assert!(!page.contains("istio_requests_total{"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_every_dashboard_is_answered() {
     let mesh = Mesh::with_traffic().await;
-    // Grafana itself asks the first kind in another way, and takes the second one's wrapping off.
-    for query in istio().iter().filter(|query| !query.starts_with("label_values(")) {
-        let query = query.strip_prefix("query_result(").and_then(|query| query.strip_suffix(')')).unwrap_or(query);
-        mesh.ask("/api/v1/query", &[("query", query)]).await;
+    for expression in istio::expressions() {
+        match istio::sent(&expression) {
+            Some(query) => drop(mesh.ask("/api/v1/query", &[("query", query)]).await),
+            None => mesh.label_values(&expression).await,
+        }
     }
 
     let now_ms = now_s() as i64 * 1_000;

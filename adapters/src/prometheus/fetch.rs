@@ -39,7 +39,7 @@ pub(super) async fn labels(
     for (metric, name, part) in all_parts().filter(|(_, name, _)| has_name(matchers, name)) {
         let columns = metric.naming.columns(None::<std::iter::Empty<&str>>);
         let mut sql = "SELECT DISTINCT ".to_owned();
-        list(&mut sql, columns.iter().map(|column| column.name()));
+        list(&mut sql, columns.iter().map(|column| column.of_rollups()));
         let (start, end) = (timestamp(span_ms.0 - 3_600_000), timestamp(span_ms.1));
         // An hour that began before the span has rows of it.
         let _ = write!(sql, " FROM traffic_1h WHERE time >= {start} AND time <= {end}");
@@ -144,7 +144,7 @@ impl<'a> Reading<'a> {
     fn sql(&self, by_time: bool, span: &str) -> String {
         let is_raw =
             self.part == Part::Bucket && matches!(self.metric.measure, Measure::RequestBytes | Measure::ResponseBytes);
-        let column: fn(Column) -> &'static str = if is_raw { Column::of_raw_rows } else { Column::name };
+        let column: fn(Column) -> &'static str = if is_raw { Column::of_raw_rows } else { Column::of_rollups };
         let table = match (is_raw, by_time) {
             (true, _) => "requests",
             (false, true) => self.resolution.table,

@@ -6,7 +6,7 @@ use super::naming::Naming;
 
 /// What a metric counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Measure {
+pub(crate) enum Measure {
     /// Requests.
     Requests,
     /// Time in units of so many microseconds.
@@ -22,12 +22,12 @@ pub(super) enum Measure {
 
 /// A metric: its series are made from the rollups, or from raw rows where the rollups do not have it.
 #[derive(Debug)]
-pub(super) struct Metric {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) measure: Measure,
-    pub(super) naming: Naming,
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) measure: Measure,
+    pub(crate) naming: Naming,
 }
 
 /// Which series of a metric: a counter has one kind, a histogram three.
@@ -44,7 +44,7 @@ pub(super) enum Part {
 }
 
 /// Every metric.
-pub(super) static METRICS: &[Metric] = &[
+pub(crate) static METRICS: &[Metric] = &[
     Metric {
         name: "istio_requests_total",
         help: "Requests, under the name and labels that Istio gives them.",
@@ -90,6 +90,14 @@ pub(super) static METRICS: &[Metric] = &[
 ];
 
 impl Metric {
+    /// Microseconds of a unit, for durations.
+    pub(crate) fn unit_us(&self) -> Option<f64> {
+        match self.measure {
+            Measure::Duration { unit_us } => Some(unit_us),
+            _ => None,
+        }
+    }
+
     pub(super) fn metric_type(&self) -> MetricType {
         if self.measure == Measure::Requests { MetricType::Counter } else { MetricType::Histogram }
     }

@@ -4,14 +4,16 @@ use tollgate_promql::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 /// A column of the rollups that names something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Column {
+pub(crate) enum Column {
     Direction,
     Source,
     Destination,
     Route,
     Method,
     StatusClass,
+    Status,
     Decision,
+    Mtls,
 }
 
 impl Column {
@@ -23,7 +25,18 @@ impl Column {
             Self::Route => "route",
             Self::Method => "method",
             Self::StatusClass => "status_class",
+            Self::Status => "status",
             Self::Decision => "decision",
+            Self::Mtls => "is_mtls",
+        }
+    }
+
+    /// Text of an expression over the rollups. Where only the class of a status is known, that stands for it.
+    pub(super) const fn of_rollups(self) -> &'static str {
+        match self {
+            Self::Status => "coalesce(CAST(status AS VARCHAR), CAST(status_class AS VARCHAR))",
+            Self::Mtls => "CAST(is_mtls AS VARCHAR)",
+            other => other.name(),
         }
     }
 
@@ -33,6 +46,8 @@ impl Column {
             Self::StatusClass => {
                 "CASE WHEN status BETWEEN 100 AND 599 THEN concat(CAST(status / 100 AS VARCHAR), 'xx') END"
             }
+            Self::Status => "CASE WHEN status BETWEEN 100 AND 599 THEN CAST(status AS VARCHAR) END",
+            Self::Mtls => "CAST(is_mtls AS VARCHAR)",
             other => other.name(),
         }
     }
@@ -40,7 +55,7 @@ impl Column {
 
 /// Whose words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Naming {
+pub(crate) enum Naming {
     /// `source_workload`, `destination_service`, `response_code` ...
     Istio,
     /// The words of the vocabulary.
@@ -69,8 +84,15 @@ static ISTIO: &[Rule] = &[
     }),
     ("destination_service_name", Column::Destination, |service| name(service).into()),
     ("destination_service_namespace", Column::Destination, |service| namespace(service).into()),
-    // The rollups have the class of a status: `5xx` matches `5.*`, which is how dashboards ask.
-    ("response_code", Column::StatusClass, |class| if class.is_empty() { "0" } else { class }.into()),
+    ("response_code", Column::Status, |status| if status.is_empty() { "0" } else { status }.into()),
+    ("connection_security_policy", Column::Mtls, |mtls| {
+        match mtls {
+            "true" => "mutual_tls",
+            "false" => "none",
+            _ => UNKNOWN,
+        }
+        .into()
+    }),
     ("request_protocol", Column::Method, |_| "http".into()),
 ];
 
@@ -149,8 +171,9 @@ mod tests {
         assert_eq!(labels.get("reporter"), "destination");
         assert_eq!(labels.get("source_workload"), "");
         let everything = Naming::Istio.columns(None::<std::iter::Empty<&str>>);
-        let labels = Naming::Istio.labels("m", &everything, &["outbound", "", "plain", "GET", ""]);
+        let labels = Naming::Istio.labels("m", &everything, &["outbound", "", "plain", "GET", "", "true"]);
         assert_eq!((labels.get("source_workload"), labels.get("response_code")), ("unknown", "0"));
+        assert_eq!(labels.get("connection_security_policy"), "mutual_tls");
         assert_eq!((labels.get("destination_workload"), labels.get("reporter")), ("plain", "source"));
     }
 

@@ -2,10 +2,12 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use tollgate_engine::QueryError;
+
+use super::naming::Column;
 
 /// What was counted for one set of names, in one interval where the query has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +60,49 @@ fn texts(batch: &RecordBatch, from: usize, names: usize) -> Result<Vec<StringArr
     batch.columns().iter().skip(from).take(names).map(text).collect::<Result<_, ArrowError>>().map_err(QueryError::from)
 }
 
-fn text(column: &StringArray, row: usize) -> String {
+/// A column as texts.
+pub(crate) fn texts_of(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
+    let column = batch.column_by_name(name);
+    let column = column.ok_or_else(|| ArrowError::SchemaError(format!("the column `{name}` is missing")))?;
+    Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+/// A column of the rollups as texts, by the rule of [`Column::of_rollups`].
+pub(super) fn texts_of_rollup(batch: &RecordBatch, column: Column) -> Result<StringArray, ArrowError> {
+    let texts = texts_of(batch, column.name())?;
+    if column != Column::Status {
+        return Ok(texts);
+    }
+    let classes = texts_of(batch, Column::StatusClass.name())?;
+    Ok(texts.iter().zip(&classes).map(|(status, class)| status.or(class)).collect())
+}
+
+/// What a row of `requests` has where the rollups have this column.
+pub(super) fn name_at(batch: &RecordBatch, column: Column, row: usize) -> String {
+    let status = || {
+        let statuses = batch.column_by_name("status")?.as_primitive_opt::<Int16Type>()?;
+        statuses.is_valid(row).then(|| statuses.value(row)).filter(|status| (100..600).contains(status))
+    };
+    match column {
+        Column::StatusClass => return status().map_or_else(String::new, |status| format!("{}xx", status / 100)),
+        Column::Status => return status().map_or_else(String::new, |status| status.to_string()),
+        Column::Mtls => {
+            let flags = batch.column_by_name(column.name()).and_then(|column| column.as_boolean_opt());
+            let flag = flags.filter(|flags| flags.is_valid(row)).map(|flags| flags.value(row));
+            return flag.map_or_else(String::new, |flag| flag.to_string());
+        }
+        _ => {}
+    }
+    let names = batch.column_by_name(column.name()).and_then(|column| column.as_dictionary_opt::<Int32Type>());
+    let name = names.and_then(|names| {
+        let texts = names.values().as_string_opt::<i32>()?;
+        let code = names.keys().is_valid(row).then(|| names.keys().value(row))?;
+        Some(texts.value(usize::try_from(code).ok()?).to_owned())
+    });
+    name.unwrap_or_default()
+}
+
+pub(super) fn text(column: &StringArray, row: usize) -> String {
     if column.is_null(row) { String::new() } else { column.value(row).to_owned() }
 }
 
@@ -84,7 +128,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{DictionaryArray, ListArray, TimestampMicrosecondArray};
-    use arrow::datatypes::Int32Type;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Counts batches of `requests` as they arrive, and gives out what was counted as deltas.
 
 mod taken;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 pub use self::taken::Taken;
+use self::totals::Totals;
 use crate::cell::Cell;
 use crate::emit::{Texts, at_time, unordered};
 use crate::error::RollupError;
@@ -79,7 +81,9 @@ pub struct Aggregator {
     minutes: BTreeMap<i64, Interval<Tally>>,
     hours: BTreeMap<i64, Interval<Tally>>,
     policies: BTreeMap<i64, Interval<PolicyTally>>,
+    totals: Totals,
     requests: u64,
+    limits: Limits,
     /// Keys of the batch being added; kept for its memory.
     keys: Vec<u128>,
 }
@@ -129,7 +133,9 @@ impl Aggregator {
             minutes: BTreeMap::new(),
             hours: BTreeMap::new(),
             policies: BTreeMap::new(),
+            totals: Totals::new(&limits),
             requests: 0,
+            limits,
             keys: Vec::new(),
         }
     }
@@ -190,9 +196,8 @@ impl Aggregator {
     /// Takes out all that was counted, and begins anew. Cheap: the work is left to [`Taken::finish`].
     #[must_use = "what was taken is no longer in the aggregator"]
     pub fn take(&mut self) -> Taken {
-        while !self.open.is_empty() {
-            self.end_second(0);
-        }
+        self.end_seconds();
+        self.totals.forget_numbers();
         let bounds = &mut self.bounds;
         for bounds in [&mut bounds.seconds, &mut bounds.minutes, &mut bounds.hours, &mut bounds.policies] {
             bounds.cells = 0;
@@ -206,6 +211,22 @@ impl Aggregator {
             hours: std::mem::take(&mut self.hours).into_values().collect(),
             policies: std::mem::take(&mut self.policies).into_values().collect(),
         }
+    }
+
+    /// Begins the totals anew: what was counted so far was counted by an earlier process, too.
+    pub fn restart_totals(&mut self) {
+        self.end_seconds();
+        self.totals = Totals::new(&self.limits);
+    }
+
+    /// What was counted since the totals began, in rows of `traffic` without an order; `time` is when a key was counted last.
+    /// No number ever falls, whatever is taken meanwhile.
+    ///
+    /// The work is left to what is returned, which is a copy. Seconds that are open end, to be counted.
+    pub fn totals(&mut self) -> impl FnOnce() -> Result<RecordBatch, ArrowError> + Send + use<> {
+        self.end_seconds();
+        let totals = self.totals.clone();
+        move || totals.rows()
     }
 
     /// What is held, and how often bounds were hit.
@@ -242,10 +263,17 @@ impl Aggregator {
         self.open.len() - 1
     }
 
+    fn end_seconds(&mut self) {
+        while !self.open.is_empty() {
+            self.end_second(0);
+        }
+    }
+
     /// Ends an open second; another takes its place.
     fn end_second(&mut self, at: usize) {
         let Open { mut interval, .. } = self.open.swap_remove(at);
         interval.settle();
+        self.totals.add(&interval, &self.names, &self.words);
         for (table, intervals, bounds) in [
             (Table::Traffic1m, &mut self.minutes, &mut self.bounds.minutes),
             (Table::Traffic1h, &mut self.hours, &mut self.bounds.hours),

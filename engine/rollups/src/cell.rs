@@ -8,6 +8,28 @@ use arrow::record_batch::RecordBatch;
 use crate::error::RollupError;
 use crate::key::Place;
 
+/// How a column follows from a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyColumn {
+    /// Names or words.
+    Texts(Place),
+    /// Classes of statuses, as words.
+    Class(Place),
+    /// Exact statuses, null where only the class is known.
+    Status(Place),
+    /// True, false or null.
+    Flag(Place),
+}
+
+impl KeyColumn {
+    /// The part of the key that the column follows from. Two columns may have the same.
+    pub(crate) const fn place(self) -> Place {
+        match self {
+            Self::Texts(place) | Self::Class(place) | Self::Status(place) | Self::Flag(place) => place,
+        }
+    }
+}
+
 /// The numbers of one row of a rollup table. Adding is commutative and associative, so that rows merge in any order.
 pub(crate) trait Cell: Default {
     /// Collects the columns that follow the keys.
@@ -15,8 +37,8 @@ pub(crate) trait Cell: Default {
     /// These columns of a batch.
     type Columns<'a>;
 
-    /// The columns after `time` and their places in the key, in the table's order.
-    const KEYS: &'static [(&'static str, Place)];
+    /// The columns after `time` and how they follow from the key, in the table's order.
+    const KEYS: &'static [(&'static str, KeyColumn)];
 
     fn schema() -> SchemaRef;
     fn requests(&self) -> i64;

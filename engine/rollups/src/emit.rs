@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int32Builder, StringArray, StringBuilder, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, DictionaryArray, Int16Array, Int32Builder, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, KeyColumn};
 use crate::error::RollupError;
 use crate::interval::Interval;
-use crate::key::Place;
+use crate::key::{Holds, Place};
 use crate::names::{ABSENT, Names};
+use crate::status;
 
 /// Where the texts of a key's numbers are found.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +25,7 @@ pub(crate) struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     fn of(self, place: Place) -> &'a Names {
-        if place.holds_words() { self.words } else { self.names }
+        if place.holds() == Holds::Words { self.words } else { self.names }
     }
 }
 
@@ -90,16 +94,22 @@ impl<'a> Ranks<'a> {
         Self { texts, names: Ranking::new(texts.names), words: Ranking::new(texts.words) }
     }
 
-    fn of(&self, place: Place) -> &Ranking {
-        if place.holds_words() { &self.words } else { &self.names }
+    fn of(&self, place: Place) -> Option<&Ranking> {
+        match place.holds() {
+            Holds::Names => Some(&self.names),
+            Holds::Words => Some(&self.words),
+            // Codes are in order as they are.
+            Holds::Codes => None,
+        }
     }
 
     fn rank<C: Cell>(&self, key: u128) -> u128 {
-        C::KEYS.iter().fold(0, |ranked, (_, place)| ranked | place.put(self.of(*place).rank(place.get(key))))
+        let rank = |place: Place| self.of(place).map_or(place.get(key), |ranking| ranking.rank(place.get(key)));
+        C::KEYS.iter().fold(0, |ranked, (_, column)| ranked | column.place().put(rank(column.place())))
     }
 
     fn text(&self, place: Place, rank: u32) -> &'a str {
-        self.texts.of(place).text(self.of(place).number(rank))
+        self.texts.of(place).text(self.of(place).map_or(ABSENT, |ranking| ranking.number(rank)))
     }
 }
 
@@ -151,8 +161,14 @@ impl<C: Cell> Rows<C> {
 
     fn finish<'a>(self, text: impl Fn(Place, u32) -> &'a str) -> Result<RecordBatch, ArrowError> {
         let mut columns = vec![times(self.times)];
-        for (_, place) in C::KEYS {
-            columns.push(name_column(&self.keys, *place, |number| text(*place, number))?);
+        for (_, column) in C::KEYS {
+            let codes = |place: Place| self.keys.iter().map(move |key| place.get(*key));
+            columns.push(match *column {
+                KeyColumn::Texts(place) => text_column(codes(place), |number| text(place, number))?,
+                KeyColumn::Class(place) => text_column(codes(place).map(status::coarse), status::class)?,
+                KeyColumn::Status(place) => Arc::new(codes(place).map(status::exact).collect::<Int16Array>()),
+                KeyColumn::Flag(place) => Arc::new(codes(place).map(status::flag).collect::<BooleanArray>()),
+            });
         }
         columns.extend(C::finish(self.values)?);
         RecordBatch::try_new(C::schema(), columns)
@@ -163,14 +179,16 @@ fn times(values: Vec<i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
 }
 
-/// A dictionary column of the names at one place; only those that occur are in the dictionary.
-fn name_column<'a>(keys: &[u128], place: Place, text: impl Fn(u32) -> &'a str) -> Result<ArrayRef, ArrowError> {
+/// A dictionary column of the texts of numbers; only those that occur are in the dictionary.
+fn text_column<'a>(
+    numbers: impl ExactSizeIterator<Item = u32>,
+    text: impl Fn(u32) -> &'a str,
+) -> Result<ArrayRef, ArrowError> {
     const NONE: i32 = -1;
     let mut codes: Vec<i32> = Vec::new();
     let mut texts = StringBuilder::new();
-    let (mut used, mut column) = (0, Int32Builder::with_capacity(keys.len()));
-    for key in keys {
-        let number = place.get(*key);
+    let (mut used, mut column) = (0, Int32Builder::with_capacity(numbers.len()));
+    for number in numbers {
         if number == ABSENT {
             column.append_null();
             continue;

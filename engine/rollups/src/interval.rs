@@ -12,9 +12,9 @@ use crate::key::{Fold, hash};
 pub struct Folded {
     /// The first step: of `traffic` the route, of `policy_traffic` the source.
     pub first: u64,
-    /// The second step: of `traffic` also the source, of `policy_traffic` also the destination.
+    /// The second step: of `traffic` also the source and the exact status, of `policy_traffic` also the destination.
     pub second: u64,
-    /// All names; direction, status class, decision and effect always stay.
+    /// All names and mutual TLS; direction, status class, decision and effect always stay.
     pub all: u64,
 }
 
@@ -56,7 +56,7 @@ impl Bounds {
 }
 
 /// One second, minute or hour of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Interval<C> {
     pub(crate) start_us: i64,
     /// Upper half of a key's hash and its place plus one, or 0; a power of two of them, at most half in use.

@@ -4,11 +4,23 @@
 
 use crate::names::OTHER;
 
-/// One name's place in a key. Null is 0.
+/// The place of one part of a key. Null is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     shift: u32,
     bits: u32,
+    holds: Holds,
+}
+
+/// What the numbers at a place stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Names, of which there are many.
+    Names,
+    /// Words, of which there is a closed set.
+    Words,
+    /// Themselves: see [`status`](crate::status).
+    Codes,
 }
 
 /// Most names that a key has room for in a place of names.
@@ -18,22 +30,33 @@ pub(crate) const WORDS_MAX: usize = (1 << WORD_BITS) - 1;
 const NAME_BITS: u32 = 24;
 const WORD_BITS: u32 = 8;
 
-/// Places of names, of which there are many.
-pub(crate) const DESTINATION: Place = Place { shift: 104, bits: NAME_BITS };
-pub(crate) const SOURCE: Place = Place { shift: 80, bits: NAME_BITS };
+pub(crate) const DESTINATION: Place = names(104);
+pub(crate) const SOURCE: Place = names(80);
 /// The route in `traffic`, the policy in `policy_traffic`.
-pub(crate) const ROUTE: Place = Place { shift: 56, bits: NAME_BITS };
+pub(crate) const ROUTE: Place = names(56);
 pub(crate) const POLICY: Place = ROUTE;
-pub(crate) const METHOD: Place = Place { shift: 32, bits: NAME_BITS };
-/// Places of words, of which there is a closed set.
-pub(crate) const DIRECTION: Place = Place { shift: 24, bits: WORD_BITS };
+pub(crate) const METHOD: Place = names(32);
+pub(crate) const DIRECTION: Place = words(24);
 pub(crate) const EFFECT: Place = DIRECTION;
-pub(crate) const STATUS_CLASS: Place = Place { shift: 16, bits: WORD_BITS };
-pub(crate) const DECISION: Place = Place { shift: 8, bits: WORD_BITS };
+pub(crate) const STATUS: Place = codes(14, 10);
+pub(crate) const DECISION: Place = words(6);
+pub(crate) const MTLS: Place = codes(4, 2);
+
+const fn names(shift: u32) -> Place {
+    Place { shift, bits: NAME_BITS, holds: Holds::Names }
+}
+
+const fn words(shift: u32) -> Place {
+    Place { shift, bits: WORD_BITS, holds: Holds::Words }
+}
+
+const fn codes(shift: u32, bits: u32) -> Place {
+    Place { shift, bits, holds: Holds::Codes }
+}
 
 impl Place {
-    pub(crate) const fn holds_words(self) -> bool {
-        self.bits == WORD_BITS
+    pub(crate) const fn holds(self) -> Holds {
+        self.holds
     }
 
     /// The part of a key that says `number` here.
@@ -62,7 +85,12 @@ pub(crate) struct Fold {
 impl Fold {
     /// Replaces the names in these places by "(other)".
     pub(crate) const fn of(places: &[Place]) -> Self {
-        let (mut clear, mut set, mut at) = (0, 0, 0);
+        Self::clearing(0, places)
+    }
+
+    /// The same, and clears these bits.
+    pub(crate) const fn clearing(mut clear: u128, places: &[Place]) -> Self {
+        let (mut set, mut at) = (0, 0);
         while at < places.len() {
             clear |= places[at].mask();
             set |= places[at].put(OTHER);
@@ -95,8 +123,14 @@ mod tests {
 
     #[test]
     fn places_do_not_overlap() {
-        let places = [DESTINATION, SOURCE, ROUTE, METHOD, DIRECTION, STATUS_CLASS, DECISION];
-        let numbers = |scale: u32| places.map(|place| if place.holds_words() { scale } else { scale * 1_000 });
+        let places = [DESTINATION, SOURCE, ROUTE, METHOD, DIRECTION, STATUS, DECISION, MTLS];
+        let numbers = |scale: u32| {
+            places.map(|place| match (place, place.holds()) {
+                (MTLS, _) => 2,
+                (_, Holds::Names) => scale * 1_000,
+                (_, Holds::Words | Holds::Codes) => scale,
+            })
+        };
         let key = places.iter().zip(numbers(200)).fold(0, |key, (place, number)| key | place.put(number));
         assert_eq!(places.map(|place| place.get(key)), numbers(200));
         let folded = Fold::of(&[ROUTE, SOURCE]).apply(key);

@@ -15,6 +15,7 @@ mod names;
 mod policy;
 mod rows;
 mod sampler;
+mod status;
 mod tables;
 mod traffic;
 mod uses;

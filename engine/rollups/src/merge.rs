@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use arrow::array::{AsArray, DictionaryArray, Int16Array, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{FieldRef, Int16Type, Int32Type};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, KeyColumn};
 use crate::emit::{Entry, Texts, sorted};
 use crate::error::RollupError;
-use crate::key::NAMES_MAX;
+use crate::key::{Holds, NAMES_MAX, Place};
 use crate::names::Names;
 use crate::policy::PolicyTally;
-use crate::rows::{mark, names, times, words};
+use crate::rows::{column, mark, names, times, words};
+use crate::status::{code, code_of_class, code_of_flag};
 use crate::traffic::Tally;
 
 /// Merges rows of one `traffic` table: one row for each time and key, sums exact, sorted by [`TRAFFIC_SORT`](crate::TRAFFIC_SORT).
@@ -35,6 +37,9 @@ pub fn merge_policy_traffic(batches: &[RecordBatch]) -> Result<RecordBatch, Arro
     Ok(merge::<PolicyTally>(batches)?)
 }
 
+/// Columns that the first version of the tables did not have: null in rows of that time.
+const LATER: [&str; 2] = ["status", "is_mtls"];
+
 fn merge<C: Cell>(batches: &[RecordBatch]) -> Result<RecordBatch, RollupError> {
     let batches = batches.iter().map(conform::<C>).collect::<Result<Vec<_>, _>>()?;
     let mut all_names = Names::new(NAMES_MAX, usize::MAX);
@@ -43,13 +48,21 @@ fn merge<C: Cell>(batches: &[RecordBatch]) -> Result<RecordBatch, RollupError> {
     let mut columns = Vec::with_capacity(batches.len());
     for (source, rows) in (0..).zip(&batches) {
         let mut keys = vec![0; rows.num_rows()];
-        for (name, place) in C::KEYS {
-            mark(
-                names(rows, name)?,
-                *place,
-                &mut keys,
-                if place.holds_words() { &mut all_words } else { &mut all_names },
-            );
+        for (name, key_column) in C::KEYS {
+            match *key_column {
+                KeyColumn::Texts(place) => {
+                    let known = if place.holds() == Holds::Words { &mut all_words } else { &mut all_names };
+                    mark(names(rows, name)?, place, &mut keys, known);
+                }
+                // It follows from the status, but for rows that have none.
+                KeyColumn::Class(place) => mark_classes(names(rows, name)?, place, &mut keys),
+                KeyColumn::Status(place) => mark_statuses(statuses(rows, name)?, place, &mut keys),
+                KeyColumn::Flag(place) => {
+                    let flags = column(rows, name)?.as_boolean_opt();
+                    let flags = flags.ok_or(RollupError::Column { column: name, expected: "boolean" })?;
+                    keys.iter_mut().zip(flags).for_each(|(key, flag)| *key |= place.put(code_of_flag(flag)));
+                }
+            }
         }
         let times = times(rows)?;
         entries.extend((0..).zip(times).zip(keys).map(|((row, time_us), key)| Entry {
@@ -70,10 +83,31 @@ fn merge<C: Cell>(batches: &[RecordBatch]) -> Result<RecordBatch, RollupError> {
     })
 }
 
+fn statuses<'a>(rows: &'a RecordBatch, name: &'static str) -> Result<&'a Int16Array, RollupError> {
+    let statuses = column(rows, name)?.as_primitive_opt::<Int16Type>();
+    statuses.ok_or(RollupError::Column { column: name, expected: "16-bit integer" })
+}
+
+fn mark_classes(classes: &DictionaryArray<Int32Type>, place: Place, keys: &mut [u128]) {
+    let Some(texts) = classes.values().as_string_opt::<i32>() else { return };
+    let codes: Vec<_> = texts.iter().map(|class| place.put(code_of_class(class.unwrap_or_default()))).collect();
+    for (key, at) in keys.iter_mut().zip(classes.keys()) {
+        *key |= at.and_then(|at| codes.get(at as usize)).copied().unwrap_or(0);
+    }
+}
+
+/// The class is in the upper bits of a status' code, so that nothing of it is lost where it was marked before.
+fn mark_statuses(statuses: &Int16Array, place: Place, keys: &mut [u128]) {
+    keys.iter_mut().zip(statuses).for_each(|(key, status)| *key |= place.put(code(status)));
+}
+
 /// The columns with the types of the schema: a file may come back with plain texts.
 fn conform<C: Cell>(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = C::schema();
     let column = |field: &FieldRef| {
+        if rows.column_by_name(field.name()).is_none() && LATER.contains(&field.name().as_str()) {
+            return Ok(new_null_array(field.data_type(), rows.num_rows()));
+        }
         let column = rows.column_by_name(field.name()).ok_or_else(|| {
             ArrowError::SchemaError(format!(
                 "the rows have no column `{}`: pass rows of one rollup table",

@@ -14,7 +14,7 @@ pub(crate) const OTHER: u32 = 1;
 /// Every name seen since the last cut, once.
 ///
 /// Bound: a number and bytes of names. When full, new names become [`OTHER_NAME`], and are counted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Names {
     numbers: HashMap<Arc<str>, u32>,
     texts: Vec<Arc<str>>,

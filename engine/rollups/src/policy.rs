@@ -7,9 +7,9 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, KeyColumn};
 use crate::error::RollupError;
-use crate::key::{DECISION, DESTINATION, EFFECT, Fold, POLICY, Place, SOURCE};
+use crate::key::{DECISION, DESTINATION, EFFECT, Fold, POLICY, SOURCE};
 use crate::names::Names;
 use crate::rows::{column, integers};
 use crate::tables::policy_traffic_schema;
@@ -47,12 +47,12 @@ impl Cell for PolicyTally {
     type Values = (Vec<i64>, Vec<i64>);
     type Columns<'a> = (&'a [i64], &'a [i64]);
 
-    const KEYS: &'static [(&'static str, Place)] = &[
-        ("destination", DESTINATION),
-        ("source", SOURCE),
-        ("policy", POLICY),
-        ("effect", EFFECT),
-        ("decision", DECISION),
+    const KEYS: &'static [(&'static str, KeyColumn)] = &[
+        ("destination", KeyColumn::Texts(DESTINATION)),
+        ("source", KeyColumn::Texts(SOURCE)),
+        ("policy", KeyColumn::Texts(POLICY)),
+        ("effect", KeyColumn::Texts(EFFECT)),
+        ("decision", KeyColumn::Texts(DECISION)),
     ];
 
     fn schema() -> SchemaRef {

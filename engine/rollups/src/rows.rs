@@ -2,29 +2,28 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int16Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int16Array};
 use arrow::datatypes::{Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::RollupError;
-use crate::key::{DECISION, DESTINATION, DIRECTION, METHOD, Place, ROUTE, SOURCE, STATUS_CLASS, WORDS_MAX};
+use crate::key::{DECISION, DESTINATION, DIRECTION, Holds, METHOD, MTLS, Place, ROUTE, SOURCE, STATUS, WORDS_MAX};
 use crate::names::{ABSENT, Names};
 use crate::policy::PolicyIds;
+use crate::status::{code, code_of_flag};
 
-/// Names of a key's words: classes first, so that their numbers are known.
+/// Names of a key's words: effects first, so that their numbers are known.
 pub(crate) fn words() -> Names {
     let mut words = Names::new(WORDS_MAX, usize::MAX);
-    for word in ["1xx", "2xx", "3xx", "4xx", "5xx", "decided", "shadow"] {
+    for word in ["decided", "shadow"] {
         words.number(word);
     }
     words
 }
 
 /// Numbers of the words that [`words`] begins with.
-const CLASS_1XX: u32 = 2;
-const CLASS_5XX: u32 = 6;
-pub(crate) const DECIDED: u32 = 7;
-pub(crate) const SHADOW: u32 = 8;
+pub(crate) const DECIDED: u32 = 2;
+pub(crate) const SHADOW: u32 = 3;
 
 /// Places in a key of `traffic` that are filled from columns of names.
 const NAMED: [(&str, Place); 6] = [
@@ -47,12 +46,14 @@ pub(crate) struct RequestRows<'a> {
     pub(crate) policies: PolicyIds<'a>,
     pub(crate) shadow: PolicyIds<'a>,
     statuses: &'a Int16Array,
+    mtls: &'a BooleanArray,
     named: Vec<(&'a DictionaryArray<Int32Type>, Place)>,
 }
 
 impl<'a> RequestRows<'a> {
     pub(crate) fn try_new(rows: &'a RecordBatch) -> Result<Self, RollupError> {
         let statuses = column(rows, "status")?.as_primitive_opt::<Int16Type>();
+        let mtls = column(rows, "is_mtls")?.as_boolean_opt();
         let named = NAMED.iter().map(|(name, place)| Ok((names(rows, name)?, *place)));
         Ok(Self {
             times: times(rows)?,
@@ -63,6 +64,7 @@ impl<'a> RequestRows<'a> {
             policies: PolicyIds::try_new(rows, "policies")?,
             shadow: PolicyIds::try_new(rows, "shadow")?,
             statuses: statuses.ok_or(RollupError::Column { column: "status", expected: "16-bit integer" })?,
+            mtls: mtls.ok_or(RollupError::Column { column: "is_mtls", expected: "boolean" })?,
             named: named.collect::<Result<_, RollupError>>()?,
         })
     }
@@ -70,9 +72,10 @@ impl<'a> RequestRows<'a> {
     /// The key of each row.
     pub(crate) fn keys(&self, keys: &mut Vec<u128>, names: &mut Names, words: &mut Names) {
         keys.clear();
-        keys.extend(self.statuses.iter().map(|status| STATUS_CLASS.put(class(status))));
+        let codes = self.statuses.iter().zip(self.mtls);
+        keys.extend(codes.map(|(status, mtls)| STATUS.put(code(status)) | MTLS.put(code_of_flag(mtls))));
         for (column, place) in &self.named {
-            mark(column, *place, keys, if place.holds_words() { words } else { names });
+            mark(column, *place, keys, if place.holds() == Holds::Words { words } else { names });
         }
     }
 }
@@ -80,7 +83,7 @@ impl<'a> RequestRows<'a> {
 /// Whether the requests of a key failed: 5xx, or no status.
 #[inline]
 pub(crate) fn is_error(key: u128) -> bool {
-    matches!(STATUS_CLASS.get(key), ABSENT | CLASS_5XX)
+    crate::status::is_error(STATUS.get(key))
 }
 
 /// Stretches of rows in the same interval of this length, with its start.
@@ -145,14 +148,6 @@ pub(crate) fn names<'a>(
     array.ok_or(RollupError::Column { column: name, expected: "dictionary of 32-bit codes and texts" })
 }
 
-#[inline]
-fn class(status: Option<i16>) -> u32 {
-    match status {
-        Some(status @ 100..=599) => status as u32 / 100 + CLASS_1XX - 1,
-        _ => ABSENT,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,15 +155,7 @@ mod tests {
     #[test]
     fn words_have_the_numbers_that_are_relied_on() {
         let words = words();
-        let text = |number| words.text(number);
-        assert_eq!([CLASS_1XX, CLASS_5XX, DECIDED, SHADOW].map(text), ["1xx", "5xx", "decided", "shadow"]);
-        for (status, expected) in [(100, "1xx"), (204, "2xx"), (399, "3xx"), (404, "4xx"), (503, "5xx")] {
-            assert_eq!(text(class(Some(status))), expected);
-        }
-        for status in [None, Some(0), Some(99), Some(600), Some(-1)] {
-            assert_eq!(class(status), ABSENT, "{status:?}");
-            assert!(is_error(STATUS_CLASS.put(class(status))));
-        }
+        assert_eq!([DECIDED, SHADOW].map(|number| words.text(number)), ["decided", "shadow"]);
     }
 
     #[test]

@@ -81,7 +81,9 @@ pub const TRAFFIC_COLUMNS: &[ColumnDoc] = columns! {
     "route": "Template of the route that matched; `(other)` when there were too many keys.",
     "method": "HTTP method; `(other)` when there were too many keys.",
     "status_class": "`1xx` to `5xx`; null when the connection broke before a status, or it was none from 100 to 599.",
+    "status": "Exact status; null where there is no class, there were too many keys, or the row is from before it was kept.",
     "decision": "`allow`, `deny`, `limit` (over a rate) or `shed` (no capacity).",
+    "is_mtls": "Whether callers proved their identity by mutual TLS; null when there were too many keys, or from before it was kept.",
     "requests": "Number of requests; sampled rows count as many as they stand for.",
     "request_bytes": "Bytes of all requests' bodies.",
     "response_bytes": "Bytes of all responses' bodies.",
@@ -108,7 +110,7 @@ pub const POLICY_TRAFFIC_COLUMNS: &[ColumnDoc] = columns! {
 
 /// Order of rows in deltas and merged batches of the `traffic` tables, nulls first.
 pub const TRAFFIC_SORT: &[&str] =
-    &["time", "destination", "source", "route", "method", "direction", "status_class", "decision"];
+    &["time", "destination", "source", "route", "method", "direction", "status_class", "status", "decision", "is_mtls"];
 
 /// Order of rows in deltas and merged batches of `policy_traffic_1m`, nulls first.
 pub const POLICY_TRAFFIC_SORT: &[&str] = &["time", "destination", "source", "policy", "effect", "decision"];
@@ -133,6 +135,8 @@ fn schema(columns: &[ColumnDoc]) -> SchemaRef {
         "time" | "last_time" => {
             Field::new(column.name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
         }
+        "status" => Field::new(column.name, DataType::Int16, true),
+        "is_mtls" => Field::new(column.name, DataType::Boolean, true),
         "duration_offset" => Field::new(column.name, DataType::Int32, false),
         "duration_counts" => Field::new(column.name, counts_type(), false),
         "requests" | "request_bytes" | "response_bytes" | "errors" | "duration_sum_us" | "duration_min_us"

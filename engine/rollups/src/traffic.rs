@@ -1,5 +1,5 @@
-//! `traffic`: requests, bytes, errors and durations by direction, source, destination, route, method, status class and
-//! decision.
+//! `traffic`: requests, bytes, errors and durations by direction, source, destination, route, method, status, decision and
+//! mutual TLS.
 
 use std::sync::Arc;
 
@@ -8,19 +8,23 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, KeyColumn};
 use crate::error::RollupError;
 use crate::histogram::{Histogram, HistogramBuilder, HistogramColumns};
-use crate::key::{DECISION, DESTINATION, DIRECTION, Fold, METHOD, Place, ROUTE, SOURCE, STATUS_CLASS};
+use crate::key::{DECISION, DESTINATION, DIRECTION, Fold, METHOD, MTLS, ROUTE, SOURCE, STATUS};
 use crate::rows::{column, integers};
+use crate::status::{EXACT_MASK, MTLS_MASK};
 use crate::tables::traffic_schema;
 
 /// What a key of `traffic` gives up, step by step.
-pub(crate) const STEPS: [Fold; 3] =
-    [Fold::of(&[ROUTE]), Fold::of(&[ROUTE, SOURCE]), Fold::of(&[ROUTE, SOURCE, DESTINATION, METHOD])];
+pub(crate) const STEPS: [Fold; 3] = [
+    Fold::of(&[ROUTE]),
+    Fold::clearing(EXACT_MASK, &[ROUTE, SOURCE]),
+    Fold::clearing(EXACT_MASK | MTLS_MASK, &[ROUTE, SOURCE, DESTINATION, METHOD]),
+];
 
 /// Numbers of one row of `traffic`. Sums saturate at 2^63 - 1.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tally {
     requests: i64,
     request_bytes: i64,
@@ -142,14 +146,16 @@ impl Cell for Tally {
     type Values = TallyValues;
     type Columns<'a> = TallyColumns<'a>;
 
-    const KEYS: &'static [(&'static str, Place)] = &[
-        ("direction", DIRECTION),
-        ("source", SOURCE),
-        ("destination", DESTINATION),
-        ("route", ROUTE),
-        ("method", METHOD),
-        ("status_class", STATUS_CLASS),
-        ("decision", DECISION),
+    const KEYS: &'static [(&'static str, KeyColumn)] = &[
+        ("direction", KeyColumn::Texts(DIRECTION)),
+        ("source", KeyColumn::Texts(SOURCE)),
+        ("destination", KeyColumn::Texts(DESTINATION)),
+        ("route", KeyColumn::Texts(ROUTE)),
+        ("method", KeyColumn::Texts(METHOD)),
+        ("status_class", KeyColumn::Class(STATUS)),
+        ("status", KeyColumn::Status(STATUS)),
+        ("decision", KeyColumn::Texts(DECISION)),
+        ("is_mtls", KeyColumn::Flag(MTLS)),
     ];
 
     fn schema() -> SchemaRef {

@@ -110,9 +110,9 @@ impl Inner {
         loop {
             ticks.tick().await;
             self.outlet.reporters.expire(WallTime::now());
-            let (store, rollups) = (Arc::clone(&self.kept.store), Arc::clone(&self.kept.rollups));
+            let (store, counting) = (Arc::clone(&self.kept.store), Arc::clone(&self.kept.counting));
             let metrics = Arc::clone(&self.metrics);
-            let note = move || metrics.storage(&store.status(), &rollups.lock());
+            let note = move || metrics.storage(&store.status(), &counting.status());
             if let Err(error) = self.kept.handle().spawn_blocking(note).await {
                 tracing::debug!(%error, "the store's metrics were left out");
             }

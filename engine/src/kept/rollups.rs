@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
 use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status};
@@ -11,6 +12,7 @@ use tollgate_store::Derive;
 
 use super::tables::index;
 use super::uses::CountedUses;
+use crate::taps::Taps;
 
 /// Which rows of `requests` stay, of those that were neither refused nor failed. Rollups count all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,24 +27,55 @@ pub struct SamplingConfig {
 
 /// The rollups of the rows since the last seal.
 pub(super) struct Rollups {
-    aggregator: Aggregator,
+    shared: Arc<Counting>,
     sampler: Sampler,
-    status: Arc<Mutex<Status>>,
-    uses: Arc<CountedUses>,
+}
+
+/// What is seen of the rollups from elsewhere.
+pub(crate) struct Counting {
+    aggregator: Mutex<Aggregator>,
+    status: Mutex<Status>,
+    /// Whoever watches rows as they are kept.
+    pub(crate) taps: Arc<Taps>,
+    /// How often each policy was named.
+    pub(crate) uses: Arc<CountedUses>,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        let aggregator = Mutex::new(Aggregator::new(Limits::default()));
+        Self { aggregator, status: Mutex::default(), taps: Arc::default(), uses: Arc::default() }
+    }
+}
+
+impl Counting {
+    /// How it did when it was last asked for rows.
+    pub(crate) fn status(&self) -> Status {
+        *self.status.lock()
+    }
+
+    /// What was counted since this process began to take in rows, in rows of `traffic`. No number ever falls.
+    pub(crate) fn totals(&self) -> Result<RecordBatch, ArrowError> {
+        // A copy is made while no rows are taken in; it becomes rows after that.
+        let totals = self.aggregator.lock().totals();
+        totals()
+    }
+
+    /// What the log brought back was counted by the process before.
+    pub(super) fn restart_totals(&self) {
+        self.aggregator.lock().restart_totals();
+    }
 }
 
 impl Rollups {
-    /// With a place where its status can be read, and one where policies are counted.
-    pub(super) fn new(sampling: &[SamplingConfig], uses: &Arc<CountedUses>) -> (Self, Arc<Mutex<Status>>) {
-        let status = Arc::new(Mutex::new(Status::default()));
-        let aggregator = Aggregator::new(Limits::default());
-        let sampler = sampler(sampling);
-        (Self { aggregator, sampler, status: Arc::clone(&status), uses: Arc::clone(uses) }, status)
+    pub(super) fn new(sampling: &[SamplingConfig], shared: &Arc<Counting>) -> Self {
+        Self { shared: Arc::clone(shared), sampler: sampler(sampling) }
     }
 
     fn rows(&self) -> Vec<(usize, RecordBatch)> {
-        *self.status.lock() = self.aggregator.status();
-        match self.aggregator.snapshot() {
+        let aggregator = self.shared.aggregator.lock();
+        *self.shared.status.lock() = aggregator.status();
+        match aggregator.snapshot() {
             Ok(batches) => batches.into_iter().map(|(table, rows)| (index(table), rows)).collect(),
             Err(error) => {
                 tracing::error!(%error, "requests were counted and cannot be shown");
@@ -54,10 +87,11 @@ impl Rollups {
 
 impl Derive for Rollups {
     fn add(&mut self, rows: &RecordBatch) {
-        if let Err(error) = self.aggregator.add(rows) {
+        if let Err(error) = self.shared.aggregator.lock().add(rows) {
             tracing::error!(%error, rows = rows.num_rows(), "requests could not be counted");
         }
-        self.uses.add(rows);
+        self.shared.uses.add(rows);
+        self.shared.taps.show(rows);
     }
 
     fn snapshot(&self) -> Vec<(usize, RecordBatch)> {
@@ -67,7 +101,7 @@ impl Derive for Rollups {
     /// The same batches, because most were made before, for queries: nobody waits for them to be sorted.
     fn take(&mut self) -> Vec<(usize, RecordBatch)> {
         let rows = self.rows();
-        drop(self.aggregator.take());
+        drop(self.shared.aggregator.lock().take());
         rows
     }
 

@@ -49,6 +49,13 @@ pub(super) struct StateLabel {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ExportLabels {
+    pub(super) to: &'static str,
+    pub(super) signal: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabel {
     reason: &'static str,
 }

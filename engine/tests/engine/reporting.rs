@@ -85,3 +85,25 @@ async fn who_does_not_introduce_itself_is_refused() {
     running.engine.shutdown().await;
     assert_eq!(running.engine.report(hello("late")).err().unwrap(), SessionError::ShuttingDown);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_shows_each_row_once_when_it_is_kept() {
+    let running = Running::start().await;
+    let bytes = encode(&[request("catalog-1"), request("catalog-1")]);
+    let batch = |sequence| v1::Batch { sequence, arrow_ipc: bytes.clone().into() };
+    let session = running.engine.report(hello("catalog-1")).unwrap();
+    let _ = session.admit(batch(1)).await;
+    let mut tap = running.engine.tap();
+    for sequence in [1, 2, 2, 3] {
+        let _ = session.admit(batch(sequence)).await;
+    }
+    let _ = session.admit(v1::Batch { sequence: 4, arrow_ipc: b"no arrow".to_vec().into() }).await;
+    drop(session);
+    running.engine.shutdown().await;
+    let mut seen = Vec::new();
+    while let Some(rows) = tap.recv().await {
+        assert!(rows.column_by_name("status").is_some());
+        seen.push(rows.num_rows());
+    }
+    assert_eq!((seen, tap.missed()), (vec![2, 2], 0));
+}

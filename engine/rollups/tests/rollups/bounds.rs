@@ -31,7 +31,7 @@ fn requests() -> Vec<Request> {
 fn totals(table: Table, rollup: &Rollup) -> Rollup {
     let mut totals = Rollup::new();
     for ((time, key), numbers) in rollup {
-        let words = if table == Table::PolicyTraffic1m { vec![3, 4] } else { vec![0, 5, 6] };
+        let words = if table == Table::PolicyTraffic1m { vec![3, 4] } else { vec![0, 5, 7] };
         let key = words.into_iter().map(|at| key[at].clone()).collect();
         let total = totals.entry((*time, key)).or_insert_with(|| numbers.clone());
         if total != numbers {

@@ -7,3 +7,4 @@ mod model;
 mod properties;
 mod sampling;
 mod throughput;
+mod totals;

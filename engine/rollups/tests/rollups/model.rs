@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
@@ -20,6 +20,7 @@ pub(crate) struct Request {
     pub(crate) route: String,
     pub(crate) method: &'static str,
     pub(crate) status: Option<i16>,
+    pub(crate) is_mtls: bool,
     pub(crate) decision: &'static str,
     pub(crate) duration_us: i64,
     pub(crate) request_bytes: i64,
@@ -41,6 +42,7 @@ pub(crate) fn batch(requests: &[Request]) -> RecordBatch {
             route: &request.route,
             method: request.method,
             status: request.status,
+            is_mtls: request.is_mtls,
             decision: request.decision,
             duration_us: request.duration_us,
             request_bytes: request.request_bytes,
@@ -64,7 +66,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         prop::sample::select(vec!["inbound", "outbound", "gateway", ""]),
         prop::sample::select(vec!["GET", "POST", ""]),
         prop::sample::select(vec!["allow", "deny", "limit", "shed", ""]),
-        prop::option::of(prop::sample::select(vec![0_i16, 99, 101, 200, 204, 304, 404, 500, 503, 600, 999])),
+        prop::option::of(prop::sample::select(vec![0_i16, 99, 100, 101, 200, 204, 304, 404, 500, 503, 599, 600, 999])),
+        any::<bool>(),
     );
     let names = (name("s", 4), name("d", 4), name("r", 5));
     let ids = || prop::collection::vec((1..4_u8).prop_map(|i| Arc::from(format!("policy-{i}"))), 0..3);
@@ -80,6 +83,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         route: names.2,
         method: words.1,
         status: words.3,
+        is_mtls: words.4,
         decision: words.2,
         duration_us: numbers.0,
         request_bytes: numbers.1,
@@ -119,8 +123,8 @@ pub(crate) fn expected(table: Table, requests: &[Request]) -> Rollup {
             }
             continue;
         }
-        let class =
-            request.status.filter(|status| (100..600).contains(status)).map(|status| format!("{}xx", status / 100));
+        let status = request.status.filter(|status| (100..600).contains(status));
+        let class = status.map(|status| format!("{}xx", status / 100));
         let is_error = class.as_ref().is_none_or(|class| class == "5xx");
         let class = class.unwrap_or_default();
         let key = [
@@ -130,7 +134,9 @@ pub(crate) fn expected(table: Table, requests: &[Request]) -> Rollup {
             &request.route,
             request.method,
             &class,
+            &status.map(|status| status.to_string()).unwrap_or_default(),
             request.decision,
+            &request.is_mtls.to_string(),
         ];
         let weight = request.weight;
         let mut histogram = Histogram::default();
@@ -154,8 +160,11 @@ pub(crate) fn found(table: Table, batches: &[RecordBatch]) -> Rollup {
     let mut rollup = Rollup::new();
     for rows in batches {
         assert_eq!(rows.schema(), table.schema());
-        let texts: Vec<&ArrayRef> =
-            rows.columns().iter().filter(|column| column.as_any_dictionary_opt().is_some()).collect();
+        let is_key = |column: &&ArrayRef| {
+            column.as_any_dictionary_opt().is_some()
+                || matches!(column.data_type(), DataType::Int16 | DataType::Boolean)
+        };
+        let texts: Vec<&ArrayRef> = rows.columns().iter().filter(is_key).collect();
         let histograms = HistogramColumns::try_new;
         let histograms = rows
             .column_by_name("duration_offset")
@@ -168,7 +177,9 @@ pub(crate) fn found(table: Table, batches: &[RecordBatch]) -> Rollup {
                     rows["requests"].as_primitive::<Int64Type>().value(row),
                     rows["last_time"].as_primitive::<TimestampMicrosecondType>().value(row),
                 ],
-                _ => rows.columns()[8..15].iter().map(|column| column.as_primitive::<Int64Type>().value(row)).collect(),
+                _ => {
+                    rows.columns()[10..17].iter().map(|column| column.as_primitive::<Int64Type>().value(row)).collect()
+                }
             };
             let histogram = histograms.as_ref().map(|all| all.get(row).unwrap().unwrap().into()).unwrap_or_default();
             add(table, &mut rollup, (time, key), Numbers { values, histogram });
@@ -183,10 +194,15 @@ pub(crate) fn has_one_row_for_each_key(table: Table, rows: &RecordBatch) -> bool
 }
 
 fn text(column: &ArrayRef, row: usize) -> String {
-    let column = column.as_dictionary::<Int32Type>();
     if column.is_null(row) {
         return String::new();
     }
+    match column.data_type() {
+        DataType::Int16 => return column.as_primitive::<Int16Type>().value(row).to_string(),
+        DataType::Boolean => return column.as_boolean().value(row).to_string(),
+        _ => {}
+    }
+    let column = column.as_dictionary::<Int32Type>();
     column.values().as_string::<i32>().value(column.keys().value(row) as usize).to_owned()
 }
 

@@ -114,6 +114,40 @@ fn a_batch_of_another_shape_is_refused_and_nothing_is_counted() {
 }
 
 #[test]
+fn rows_of_the_first_version_merge_with_those_of_today() {
+    let request = |status| Request {
+        destination: "d".to_owned(),
+        direction: "inbound",
+        status: Some(status),
+        weight: 1,
+        ..Request::default()
+    };
+    let rows = of(Table::Traffic1h, &deltas(&[vec![request(200), request(404), request(503), request(500)]]));
+    let names: Vec<String> = rows[0].schema().fields().iter().map(|field| field.name().clone()).collect();
+    let kept: Vec<_> = (0..names.len()).filter(|at| !["status", "is_mtls"].contains(&names[*at].as_str())).collect();
+    let old = rows[0].project(&kept).unwrap();
+    let merged = merge_traffic(&[old.clone(), old.clone()]).unwrap();
+    let by_status = |rows: &RecordBatch| -> Vec<(String, String, String, i64)> {
+        let found = found(Table::Traffic1h, std::slice::from_ref(rows));
+        found.into_iter().map(|((_, key), n)| (key[5].clone(), key[6].clone(), key[8].clone(), n.values[0])).collect()
+    };
+    let row = |class: &str, status: &str, mtls: &str, n| (class.to_owned(), status.to_owned(), mtls.to_owned(), n);
+    assert_eq!(by_status(&merged), [row("2xx", "", "", 2), row("4xx", "", "", 2), row("5xx", "", "", 4)]);
+    let both = merge_traffic(&[merged, rows[0].clone()]).unwrap();
+    assert!(is_sorted(Table::Traffic1h, &both));
+    let expected = [
+        row("2xx", "", "", 2),
+        row("2xx", "200", "false", 1),
+        row("4xx", "", "", 2),
+        row("4xx", "404", "false", 1),
+        row("5xx", "", "", 4),
+        row("5xx", "500", "false", 1),
+        row("5xx", "503", "false", 1),
+    ];
+    assert_eq!(by_status(&both), expected);
+}
+
+#[test]
 fn slices_and_concatenations_count_the_same() {
     let requests: Vec<Request> = (0..100_i64)
         .map(|n| Request { time: n * 40_000, destination: format!("d-{}", n % 7), weight: 1, ..Request::default() })

@@ -1,0 +1,93 @@
+//! HTTP towards a receiver: its certificates, headers and answers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+
+use super::ExportError;
+use super::retry::{self, Failure};
+
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+/// Longest answer that is read; what is longer is no answer of a receiver.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// A client for one receiver. Redirects are not followed: headers hold secrets.
+pub(crate) fn new(endpoint: &str, ca: Option<&Path>, headers: HeaderMap) -> Result<reqwest::Client, ExportError> {
+    check(endpoint)?;
+    let wrong = |why: String| ExportError::Endpoint { endpoint: endpoint.to_owned(), why };
+    let mut client = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .user_agent(USER_AGENT)
+        .default_headers(headers)
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(file) = ca {
+        let unreadable =
+            |error: reqwest::Error| ExportError::Ca { file: file.display().to_string(), why: causes(&error) };
+        for certificate in reqwest::Certificate::from_pem_bundle(&read(file)?).map_err(unreadable)? {
+            client = client.add_root_certificate(certificate);
+        }
+        client = client.tls_built_in_root_certs(false);
+    }
+    client.build().map_err(|error| wrong(causes(&error)))
+}
+
+/// Whether it is a URL that something can be sent to.
+pub(crate) fn check(endpoint: &str) -> Result<(), ExportError> {
+    let wrong = |why: String| ExportError::Endpoint { endpoint: endpoint.to_owned(), why };
+    if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+        return Err(wrong("write it as http://HOST:PORT or https://HOST:PORT".to_owned()));
+    }
+    reqwest::Url::parse(endpoint).map(drop).map_err(|error| wrong(error.to_string()))
+}
+
+/// Headers, which are not shown where requests are logged.
+pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ExportError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let wrong = |why: String| ExportError::Header { name: name.clone(), why };
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let mut value = HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?;
+        value.set_sensitive(true);
+        headers.append(key, value);
+    }
+    Ok(headers)
+}
+
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, ExportError> {
+    std::fs::read(file).map_err(|error| ExportError::Ca { file: file.display().to_string(), why: error.to_string() })
+}
+
+/// Sends a request and gives the body of its answer.
+pub(crate) async fn send(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {
+    let answer = request.send().await;
+    let mut answer = answer.map_err(|error| Failure { is_retryable: true, after: None, why: causes(&error) })?;
+    let status = answer.status();
+    let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut body = Vec::new();
+    while let Ok(Some(part)) = answer.chunk().await {
+        if body.len() + part.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+        body.extend_from_slice(&part);
+    }
+    match status.is_success() {
+        true => Ok(body),
+        false => Err(retry::of_http(status.as_u16(), after.map(Duration::from_secs), &body)),
+    }
+}
+
+/// An error with what it comes from, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

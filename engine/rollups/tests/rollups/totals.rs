@@ -1,0 +1,151 @@
+//! Totals are the sum of everything, and never fall.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tollgate_rollups::{Aggregator, Limits, Table, merge_traffic};
+
+use crate::model::{Request, Rollup, batch, expected, found, request};
+
+/// Everything at one time.
+fn timeless(rollup: &Rollup) -> Rollup {
+    let mut sum = Rollup::new();
+    for ((_, key), numbers) in rollup {
+        let Some(total) = sum.get_mut(&(0, key.clone())) else {
+            sum.insert((0, key.clone()), numbers.clone());
+            continue;
+        };
+        // Shortest and longest of durations are no sums.
+        let values = total.values.iter().zip(&numbers.values).enumerate();
+        let values = values.map(|(at, (left, right))| match at {
+            5 => *left.min(right),
+            6 => *left.max(right),
+            _ => left + right,
+        });
+        total.values = values.collect();
+        total.histogram.absorb(numbers.histogram.view());
+    }
+    sum
+}
+
+/// Requests by key.
+fn requests_by_key(aggregator: &mut Aggregator) -> BTreeMap<Vec<String>, i64> {
+    let rows = aggregator.totals()().unwrap();
+    found(Table::Traffic1h, &[rows]).into_iter().map(|((_, key), numbers)| (key, numbers.values[0])).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn totals_are_the_sum_of_all_whatever_is_taken(
+        batches in prop::collection::vec((prop::collection::vec(request(), 0..40), any::<bool>()), 0..12),
+    ) {
+        let mut aggregator = Aggregator::new(Limits::default());
+        let mut so_far = Vec::new();
+        let mut deltas = Vec::new();
+        for (requests, is_cut) in &batches {
+            aggregator.add(&batch(requests)).unwrap();
+            so_far.extend(requests.iter().cloned());
+            let totals = found(Table::Traffic1h, &[aggregator.totals()().unwrap()]);
+            prop_assert_eq!(timeless(&totals), timeless(&once(&so_far)));
+            if *is_cut {
+                deltas.extend(aggregator.take().finish().unwrap());
+            }
+        }
+        // Being asked for totals changes nothing else.
+        deltas.extend(aggregator.take().finish().unwrap());
+        for table in [Table::Traffic1s, Table::Traffic1m, Table::Traffic1h] {
+            let rows: Vec<_> = deltas.iter().filter(|(of, _)| *of == table).map(|(_, rows)| rows.clone()).collect();
+            let merged = merge_traffic(&rows).unwrap();
+            prop_assert_eq!(found(table, &[merged]), expected(table, &so_far));
+        }
+    }
+}
+
+/// The hours' rollup, for keys alone.
+fn once(requests: &[Request]) -> Rollup {
+    expected(Table::Traffic1h, requests)
+}
+
+#[test]
+fn no_total_falls_however_tight_the_bounds_are() {
+    let limits = Limits { keys_max: 40, cells_max: 200, names_max: 60, ..Limits::default() };
+    let mut aggregator = Aggregator::new(limits);
+    let mut before = BTreeMap::new();
+    let mut sent = 0;
+    for round in 0..60_i64 {
+        let request = |n: i64| Request {
+            time: round * 700_000 + n * 10_000,
+            source: format!("s-{}", (round + n) % 23),
+            destination: format!("d-{}", n % 7),
+            route: format!("r-{}", (round * 3 + n) % 41),
+            status: Some(200),
+            decision: "allow",
+            method: "GET",
+            direction: "inbound",
+            weight: 2,
+            ..Request::default()
+        };
+        aggregator.add(&batch(&(0..50).map(request).collect::<Vec<_>>())).unwrap();
+        sent += 100;
+        if round % 7 == 3 {
+            drop(aggregator.take());
+        }
+        let now = requests_by_key(&mut aggregator);
+        assert_eq!(now.values().sum::<i64>(), sent, "every request is in some total");
+        for (key, requests) in &before {
+            assert!(now.get(key).is_some_and(|now| now >= requests), "{key:?} fell from {requests}");
+        }
+        before = now;
+    }
+    assert!(before.len() <= 41, "{}", before.len());
+    assert!(before.keys().any(|key| key.iter().any(|name| name == tollgate_rollups::OTHER_NAME)));
+}
+
+#[test]
+fn keys_that_were_idle_for_an_hour_make_room() {
+    let limits = Limits { keys_max: 40, ..Limits::default() };
+    let mut aggregator = Aggregator::new(limits);
+    let request = |time: i64, n: i64| Request {
+        time,
+        source: "s".to_owned(),
+        destination: "d".to_owned(),
+        route: format!("r-{n}"),
+        status: Some(200),
+        decision: "allow",
+        method: "GET",
+        direction: "inbound",
+        weight: 1,
+        ..Request::default()
+    };
+    let minute = 60_000_000;
+    for n in 0..25 {
+        aggregator.add(&batch(&[request(n * minute, n)])).unwrap();
+    }
+    assert_eq!(requests_by_key(&mut aggregator).len(), 25);
+    for n in 0..25 {
+        aggregator.add(&batch(&[request(90 * minute + n, 100 + n)])).unwrap();
+    }
+    let keys = requests_by_key(&mut aggregator);
+    assert!(keys.keys().all(|key| !key.iter().any(|name| name == tollgate_rollups::OTHER_NAME)), "{keys:?}");
+    assert_eq!(keys.len(), 25);
+}
+
+#[test]
+fn a_restart_begins_at_nothing() {
+    let mut aggregator = Aggregator::new(Limits::default());
+    aggregator.add(&batch(&[Request { weight: 3, ..Request::default() }])).unwrap();
+    aggregator.restart_totals();
+    assert!(requests_by_key(&mut aggregator).is_empty());
+    aggregator.add(&batch(&[Request { weight: 2, ..Request::default() }])).unwrap();
+    assert_eq!(requests_by_key(&mut aggregator).values().copied().collect::<Vec<_>>(), [2]);
+    let hours: i64 =
+        found(Table::Traffic1h, &of_hours(&mut aggregator)).values().map(|numbers| numbers.values[0]).sum();
+    assert_eq!(hours, 5, "the rollups go on");
+}
+
+fn of_hours(aggregator: &mut Aggregator) -> Vec<arrow::record_batch::RecordBatch> {
+    let taken = aggregator.take().finish().unwrap();
+    taken.into_iter().filter(|(table, _)| *table == Table::Traffic1h).map(|(_, rows)| rows).collect()
+}
