@@ -29,8 +29,9 @@ use crate::metrics::Metrics;
 use crate::published::Publisher;
 use crate::session::{Intake, Outlet, ReportSession, SessionError, WatchSession};
 use crate::signals::Scheduler;
-use crate::sql::{self, Queries, QueryError, QueryLimits, QueryResult};
+use crate::sql::{self, FollowQuery, Followed, Queries, QueryError, QueryLimits, QueryResult};
 use crate::tables;
+use crate::taps::Tap;
 
 /// Memory for the signals' queries, all together.
 const OWN_QUERY_BYTES_MAX: usize = 256 << 20;
@@ -207,6 +208,21 @@ impl Engine {
         T: Send + 'static,
     {
         self.inner.queries.plan(planning).await
+    }
+
+    /// Follows rows of `requests` as they are admitted: SQL that looks at one row at a time, computed on the threads for queries.
+    /// Every tail that a person sees goes through here.
+    ///
+    /// # Errors
+    /// What is wrong with the SQL, in words for the one who wrote it.
+    pub async fn follow(&self, query: FollowQuery) -> Result<Followed, QueryError> {
+        self.inner.queries.follow(self.tap(), query).await
+    }
+
+    /// Shows every row that is kept from now on, as it is kept, for live tails and exports.
+    #[must_use]
+    pub fn tap(&self) -> Tap {
+        self.inner.kept.taps.open()
     }
 
     /// The engine's own metrics.

@@ -27,11 +27,13 @@ use crate::config::EngineConfig;
 use crate::data::DataDir;
 use crate::engine::EngineError;
 use crate::sql::Views;
+use crate::taps::Taps;
 
 /// The store of a running engine.
 pub(crate) struct Kept {
     pub(crate) store: Arc<Store>,
     pub(crate) rollups: Arc<Mutex<tollgate_rollups::Status>>,
+    pub(crate) taps: Arc<Taps>,
     runtime: Option<Runtime>,
     handle: Handle,
 }
@@ -45,7 +47,8 @@ impl Kept {
         let runtime = runtime.map_err(|error| EngineError::Queries(error.to_string()))?;
         let handle = runtime.handle().clone();
         let options = options(config, dir)?;
-        let (derive, rollups) = Rollups::new(&config.sampling);
+        let taps = Arc::<Taps>::default();
+        let (derive, rollups) = Rollups::new(&config.sampling, Arc::clone(&taps));
         let limits = config.admission;
         let rederive = move |record: &Record| {
             // As of when it arrived: what was admitted then is admitted again.
@@ -60,7 +63,7 @@ impl Kept {
             let place = aside.moved_to.as_ref().map(|path| path.display().to_string());
             tracing::error!(file = aside.name, reason = aside.reason, rows = aside.rows, place, "set aside");
         }
-        Ok(Self { store, rollups, runtime: Some(runtime), handle })
+        Ok(Self { store, rollups, taps, runtime: Some(runtime), handle })
     }
 
     /// Starts what has to be done all the time; it ends with `stop`.
@@ -76,6 +79,7 @@ impl Kept {
         if let Ok(Err(error)) = closed {
             tracing::error!(%error, "the store was closed before everything was written");
         }
+        self.taps.close();
     }
 
     /// Threads for what may block and is no query.

@@ -10,6 +10,7 @@ use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status};
 use tollgate_store::Derive;
 
 use super::tables::index;
+use crate::taps::Taps;
 
 /// Which rows of `requests` stay, of those that were neither refused nor failed. Rollups count all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,14 +28,15 @@ pub(super) struct Rollups {
     aggregator: Aggregator,
     sampler: Sampler,
     status: Arc<Mutex<Status>>,
+    taps: Arc<Taps>,
 }
 
 impl Rollups {
     /// With a place where its status can be read.
-    pub(super) fn new(sampling: &[SamplingConfig]) -> (Self, Arc<Mutex<Status>>) {
+    pub(super) fn new(sampling: &[SamplingConfig], taps: Arc<Taps>) -> (Self, Arc<Mutex<Status>>) {
         let status = Arc::new(Mutex::new(Status::default()));
         let aggregator = Aggregator::new(Limits::default());
-        (Self { aggregator, sampler: sampler(sampling), status: Arc::clone(&status) }, status)
+        (Self { aggregator, sampler: sampler(sampling), status: Arc::clone(&status), taps }, status)
     }
 
     fn rows(&self) -> Vec<(usize, RecordBatch)> {
@@ -54,6 +56,7 @@ impl Derive for Rollups {
         if let Err(error) = self.aggregator.add(rows) {
             tracing::error!(%error, rows = rows.num_rows(), "requests could not be counted");
         }
+        self.taps.show(rows);
     }
 
     fn snapshot(&self) -> Vec<(usize, RecordBatch)> {
