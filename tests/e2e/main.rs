@@ -15,6 +15,8 @@ mod command_line;
 mod demo;
 mod harness;
 mod limits;
+mod live;
+mod openapi;
 mod peers;
 mod policies;
 mod postgres;
