@@ -16,7 +16,6 @@ mod demo;
 mod harness;
 mod limits;
 mod live;
-mod openapi;
 mod peers;
 mod policies;
 mod postgres;

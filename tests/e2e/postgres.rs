@@ -114,25 +114,6 @@ async fn psql_lists_and_describes_tables() {
     assert!(errors.contains("ERROR:  unknown column `nope`"), "{errors}");
 }
 
-/// What psql's own commands print, word for word.
-#[tokio::test(flavor = "multi_thread")]
-async fn psql_describes_everything() {
-    let workspace = Workspace::new(&[("access/all.cedar", PERMIT)]);
-    let engine = Engine::start(&workspace).await;
-    for (name, commands) in [
-        ("relations", &["\\d", "\\dt+", "\\dv"] as &'static [&'static str]),
-        ("requests", &["\\d requests"]),
-        ("edges", &["\\d+ edges"]),
-        ("functions", &["\\df", "\\da"]),
-        ("databases_and_schemas", &["\\l", "\\l+", "\\dn", "\\dn+"]),
-        ("what_there_is_none_of", &["\\di", "\\ds", "\\dT", "\\dm", "\\dE"]),
-        ("regions_of_names", &["\\dt req*", "\\d nothing", "\\dt pg_catalog.pg_cla*"]),
-    ] {
-        let printed = psql_as(engine.postgres, &[], commands).await;
-        insta::assert_snapshot!(name, printed);
-    }
-}
-
 /// A message that says it is as long as PostgreSQL would read is not waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_claims_too_much_ends_the_connection() {
