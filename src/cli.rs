@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use tollgate_config::DurationText;
 use tollgate_proxy_client::cli::ProxyArgs;
 
+use crate::live::{TapArgs, ViewArgs};
 use crate::output::Format;
 use crate::policy::PolicyArgs;
 
@@ -30,6 +31,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Ask the engine in SQL; without a query, a shell
     Sql(SqlArgs),
+    /// Watch requests as they come in, such as `tollgate tap --where "status >= 500"`
+    Tap(TapArgs),
+    /// Show each service over the last seconds: rate, success, durations
+    Stat(ViewArgs),
+    /// Show the busiest callers of the last minute
+    Top(ViewArgs),
+    /// Show who called whom in the last minute
+    Edges(ViewArgs),
     /// See, check, compact and copy what the engine keeps
     Storage(StorageArgs),
     /// Work on policies

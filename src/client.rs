@@ -3,8 +3,9 @@
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -24,25 +25,87 @@ pub(crate) async fn sql(engine: &str, query: &str, media_type: &str) -> anyhow::
     if status.is_success() {
         return Ok(body);
     }
-    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    match problem["detail"].as_str() {
-        Some(detail) => Err(anyhow!("{detail}")),
-        None => Err(anyhow!("the engine answered {status}")),
+    Err(refused(status, &body))
+}
+
+/// A body that goes on and on.
+pub(crate) struct Stream(Incoming);
+
+impl Stream {
+    /// The next piece; `None` at its end.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
+        loop {
+            let Some(frame) = self.0.frame().await else { return Ok(None) };
+            if let Ok(data) = frame.context("the engine broke its answer off")?.into_data() {
+                return Ok(Some(data));
+            }
+        }
     }
 }
 
+/// Asks for a body that goes on and on.
+///
+/// # Errors
+/// The engine's own explanation where it refused.
+pub(crate) async fn stream(
+    engine: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    media_type: &str,
+) -> anyhow::Result<Stream> {
+    let query: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    let request = Request::builder()
+        .uri(format!("{path}?{}", query.join("&")))
+        .header(HOST, authority(engine)?)
+        .header(ACCEPT, media_type)
+        .body(Full::default())?;
+    let response = start(engine, request).await?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(Stream(response.into_body()));
+    }
+    Err(refused(status, &whole(response).await?))
+}
+
 async fn send(engine: &str, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+    let response = start(engine, request).await?;
+    Ok((response.status(), whole(response).await?))
+}
+
+/// Sends a request on a connection of its own.
+async fn start(engine: &str, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
     let authority = authority(engine)?;
     let stream = TcpStream::connect(authority).await.with_context(|| {
         format!("no engine at `{engine}`: start one with `tollgate serve` or name it with --engine")
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // The connection ends with the sender, at the end of this function.
+    // The connection ends with the sender and the body.
     tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await.context("the engine broke its answer off")?.to_bytes();
-    Ok((status, body))
+    Ok(sender.send_request(request).await?)
+}
+
+async fn whole(response: Response<Incoming>) -> anyhow::Result<Bytes> {
+    Ok(response.into_body().collect().await.context("the engine broke its answer off")?.to_bytes())
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> anyhow::Error {
+    let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    match problem["detail"].as_str() {
+        Some(detail) => anyhow!("{detail}"),
+        None => anyhow!("the engine answered {status}"),
+    }
+}
+
+/// For a value in the query of a URL (RFC 3986, section 2).
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 /// Host and port of an `http://` URL.

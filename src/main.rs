@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod live;
 mod logging;
 mod output;
 mod policy;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
         cli::Command::Proxy(args) => proxy::run(&args),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Sql(args) => sql::run(&args),
+        cli::Command::Tap(args) => live::tap(&args),
+        cli::Command::Stat(args) => live::view(&live::View::STAT, &args),
+        cli::Command::Top(args) => live::view(&live::View::TOP, &args),
+        cli::Command::Edges(args) => live::view(&live::View::EDGES, &args),
         cli::Command::Storage(args) => storage::run(&args),
         cli::Command::Policy(args) => policy::run(&args),
         cli::Command::Config(args) => config::print(&args),

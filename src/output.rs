@@ -19,9 +19,9 @@ pub(crate) enum Format {
 }
 
 /// One printed column: its cells, and whether they are numbers, which align to the right.
-struct Column {
-    cells: Vec<String>,
-    is_number: bool,
+pub(crate) struct Cells {
+    pub(crate) cells: Vec<String>,
+    pub(crate) is_number: bool,
 }
 
 /// Prints batches as a table in the manner of `psql`, with the number of rows below.
@@ -39,7 +39,7 @@ pub(crate) fn render(batches: &[RecordBatch]) -> anyhow::Result<String> {
     Ok(layout(&names, &columns, batches.iter().map(RecordBatch::num_rows).sum()))
 }
 
-fn column(batches: &[RecordBatch], index: usize) -> anyhow::Result<Column> {
+fn column(batches: &[RecordBatch], index: usize) -> anyhow::Result<Cells> {
     let options = FormatOptions::default().with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.6f"));
     let mut cells = Vec::new();
     for batch in batches {
@@ -51,14 +51,15 @@ fn column(batches: &[RecordBatch], index: usize) -> anyhow::Result<Column> {
     }
     let is_number =
         batches[0].column(index).data_type().is_numeric() || is_decimal(batches[0].column(index).data_type());
-    Ok(Column { cells, is_number })
+    Ok(Cells { cells, is_number })
 }
 
 fn is_decimal(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..))
 }
 
-fn layout(names: &[String], columns: &[Column], rows: usize) -> String {
+/// Columns beside each other below their names.
+pub(crate) fn layout(names: &[String], columns: &[Cells], rows: usize) -> String {
     let widths: Vec<usize> = names
         .iter()
         .zip(columns)
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn numbers_align_right_and_text_left() {
         let column =
-            |cells: &[&str], is_number| Column { cells: cells.iter().map(|c| (*c).to_owned()).collect(), is_number };
+            |cells: &[&str], is_number| Cells { cells: cells.iter().map(|c| (*c).to_owned()).collect(), is_number };
         let names = ["source".to_owned(), "n".to_owned()];
         let text = layout(&names, &[column(&["shop/storefront", ""], false), column(&["7", "1200"], true)], 2);
         assert_eq!(

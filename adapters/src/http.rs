@@ -5,7 +5,9 @@
 //! | `GET /healthz` | the process lives |
 //! | `GET /readyz` | it takes traffic; names a policy change that was refused |
 //! | `GET /metrics` | the engine's own metrics, for Prometheus |
+//! | `GET /v1/openapi.json` | all of this, for programs |
 //! | `POST /v1/sql` | the body is SQL, `Accept` chooses JSON, CSV or an Arrow stream |
+//! | `GET /v1/tail` | rows of `requests` as they are admitted, as server-sent events |
 //! | `GET /v1/snapshot` | what reporters enforce now |
 //!
 //! The routes of Prometheus (`adapters/src/prometheus`) are beside them.
@@ -14,26 +16,32 @@ mod health;
 mod problem;
 mod rows;
 mod sql;
+mod tail;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tollgate_engine::Engine;
 
-/// Longest SQL text in bytes.
-const SQL_BYTES_MAX: usize = 1 << 20;
+/// Longest body in bytes; SQL is the longest that anybody sends.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
 struct Served {
     engine: Engine,
     registry: Arc<Registry>,
+    /// Places for tails.
+    tails: Arc<Semaphore>,
 }
 
 /// Serves the engine over HTTP on `listener` until `shutdown` is done and open requests are answered.
@@ -59,11 +67,15 @@ pub fn router(engine: Engine) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
+        .route("/v1/openapi.json", get(openapi))
         .route("/v1/sql", post(sql::query))
+        .route("/v1/tail", get(tail::follow))
         .route("/v1/snapshot", get(snapshot))
-        .layer(DefaultBodyLimit::max(SQL_BYTES_MAX))
-        .with_state(Served { engine, registry })
+        .with_state(Served { engine, registry, tails: Arc::new(Semaphore::new(tail::TAILS_MAX)) })
         .merge(prometheus)
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(map_response(problem::everywhere))
 }
 
 async fn index() -> &'static str {
@@ -72,6 +84,8 @@ async fn index() -> &'static str {
      GET  /readyz       ready, and a policy change that was refused\n\
      GET  /metrics      Prometheus metrics of the engine\n\
      POST /v1/sql       SQL in the body; Accept: application/json, text/csv, application/vnd.apache.arrow.stream\n\
+     GET  /v1/tail      requests as they are admitted; ?where=status+>=+500&columns=time,path&limit=10\n\
+     GET  /v1/openapi.json  all of this, for programs\n\
      GET  /v1/snapshot  what reporters enforce now\n"
 }
 
@@ -83,6 +97,12 @@ async fn metrics(State(served): State<Served>) -> axum::response::Response {
         }
         Err(error) => problem::internal(&error.to_string()).into_response(),
     }
+}
+
+/// What this module serves, for programs. `tests/e2e/openapi.rs` holds it against what is served.
+async fn openapi() -> impl IntoResponse {
+    let text = include_str!("http/openapi.json").replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+    ([(CONTENT_TYPE, "application/json")], text)
 }
 
 async fn snapshot(State(served): State<Served>) -> axum::response::Response {

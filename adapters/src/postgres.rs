@@ -1,19 +1,22 @@
 //! PostgreSQL's wire protocol, for psql, Grafana, BI tools and every driver. Reads only.
 //!
-//! - [`server`](self): accepts connections, on threads of their own;
+//! - [`server`](self): accepts connections, on threads of their own; `connection` and `measured` hold each to its bounds;
 //! - `startup`: who a client is, SCRAM or trust; `running`: which query a client may cancel;
 //! - `statement`: text to statements, of which only queries reach the engine; `names`: what PostgreSQL calls their columns;
 //! - `query`: the simple protocol, `prepared`: the extended one, `copy`: `COPY … TO STDOUT`;
 //! - `types`: Arrow to PostgreSQL's types, `catalog` and `functions`: what clients look for in a PostgreSQL.
 
 mod catalog;
+mod connection;
 mod copy;
 mod error;
 mod functions;
+mod measured;
 mod names;
 mod prepared;
 mod query;
 mod relations;
+mod routines;
 mod running;
 mod session;
 mod settings;
@@ -26,11 +29,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion_postgres::pgwire::api::auth::StartupHandler;
-use datafusion_postgres::pgwire::api::cancel::CancelHandler;
-use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use datafusion_postgres::pgwire::api::{ErrorHandler, PgWireServerHandlers};
-use datafusion_postgres::pgwire::tokio::process_socket;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -41,7 +39,6 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tollgate_engine::Engine;
 
-use self::error::Fatal;
 use self::running::Running;
 use self::session::Sessions;
 use self::startup::{Credentials, Startup};
@@ -148,7 +145,7 @@ impl Server {
             startup: Arc::new(Startup::new(self.credentials.as_ref(), Arc::clone(&self.running), self.tls.is_some())),
             running: Arc::clone(&self.running),
         };
-        if let Err(error) = process_socket(socket, self.tls.clone(), handlers).await {
+        if let Err(error) = connection::serve(socket, self.tls.clone(), handlers).await {
             tracing::debug!(%error, "a PostgreSQL connection broke");
         }
     }
@@ -159,28 +156,6 @@ struct Handlers {
     sessions: Arc<Sessions>,
     startup: Arc<Startup>,
     running: Arc<Running>,
-}
-
-impl PgWireServerHandlers for Handlers {
-    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
-        Arc::clone(&self.sessions)
-    }
-
-    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
-        Arc::clone(&self.sessions)
-    }
-
-    fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        Arc::clone(&self.startup)
-    }
-
-    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        Arc::clone(&self.running)
-    }
-
-    fn error_handler(&self) -> Arc<impl ErrorHandler> {
-        Arc::new(Fatal)
-    }
 }
 
 /// The runtime of the connections. It is dropped where tasks run, which must not wait for its threads.

@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::published::Publisher;
 use crate::session::{Intake, Outlet, RecentSlices, ReportSession, SessionError, WatchSession};
 use crate::signals::Scheduler;
-use crate::sql::{self, Queries, QueryError, QueryLimits, QueryResult};
+use crate::sql::{self, FollowQuery, Followed, Queries, QueryError, QueryLimits, QueryResult};
 use crate::tables;
 use crate::taps::Tap;
 
@@ -258,6 +258,15 @@ impl Engine {
     #[must_use]
     pub fn id(&self) -> &str {
         self.inner.dir.id()
+    }
+
+    /// Follows rows of `requests` as they are admitted: SQL that looks at one row at a time, computed on the threads for queries.
+    /// Every tail that a person sees goes through here.
+    ///
+    /// # Errors
+    /// What is wrong with the SQL, in words for the one who wrote it.
+    pub async fn follow(&self, query: FollowQuery) -> Result<Followed, QueryError> {
+        self.inner.queries.follow(self.tap(), query).await
     }
 
     /// The engine's own metrics.

@@ -1,6 +1,6 @@
 //! The engine: takes in what reporters saw, answers SQL about it, computes signals, and pushes what is to be enforced.
 //!
-//! In reading order: `admission` turns bytes into rows, `kept` keeps them, `sql` answers over them; `signals` and
+//! In reading order: `admission` turns bytes into rows, `kept` keeps them, `sql` answers over them, `taps` show them as they come; `signals` and
 //! `book` make policies and their inputs, `watcher` notices changes, `leases` and `fleet` divide limits,
 //! `published` is the newest of all that, `session` carries it to reporters and `check` applies it here. `engine`
 //! puts the parts together.
@@ -39,6 +39,8 @@ pub use kept::{RemoteConfig, RemoteError, RetentionConfig, SamplingConfig, Stora
 pub use metrics::Metrics;
 pub use session::{Offered, ReportSession, SessionError, WatchSession};
 pub use signals::FileStatus;
-pub use sql::{MINUTES_KEPT_MIN, QueryError, QueryErrorKind, QueryResult, SECONDS_KEPT_MIN};
+pub use sql::{
+    FollowQuery, Followed, FollowedRows, MINUTES_KEPT_MIN, QueryError, QueryErrorKind, QueryResult, SECONDS_KEPT_MIN,
+};
 pub use taps::Tap;
 pub use tollgate_store::{Durability, Retention as TableRetention};

@@ -7,7 +7,9 @@
 mod authorize;
 mod context;
 mod error;
+mod follow;
 mod functions;
+mod pauses;
 mod run;
 mod state_table;
 mod stored;
@@ -26,10 +28,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 pub(crate) use self::context::{Means, Tables, register_authorize, session};
 pub use self::error::{QueryError, QueryErrorKind};
+pub use self::follow::{FollowQuery, Followed, FollowedRows};
 pub(crate) use self::state_table::StateTable;
 pub(crate) use self::stored::{Nothing, Views, at_once};
 pub use self::views::{MINUTES_KEPT_MIN, SECONDS_KEPT_MIN};
 use crate::metrics::Metrics;
+use crate::taps::Tap;
 
 /// Threads for each partition of a query, so that a few which never pause leave some for the others.
 const THREADS_PER_PARTITION: usize = 4;
@@ -128,6 +132,11 @@ impl Queries {
         let timeout = timeout.map_or(self.limits.timeout, |timeout| timeout.min(self.limits.timeout));
         let limits = QueryLimits { timeout, ..self.limits };
         run::start(&self.users_handle, limits, &self.metrics, Box::pin(planning)).await
+    }
+
+    /// Follows the rows of a tap.
+    pub(crate) async fn follow(&self, tap: Tap, query: FollowQuery) -> Result<Followed, QueryError> {
+        follow::follow(self.contexts.users.state(), &self.users_handle, tap, query).await
     }
 
     /// Does work of planning where users' queries run.

@@ -16,6 +16,7 @@ mod demo;
 mod export;
 mod harness;
 mod limits;
+mod live;
 mod peers;
 mod policies;
 mod postgres;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::harness::{Backend, Client, Engine, Proxy, Workspace, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::harness::{Backend, Client, Engine, PATIENCE, Proxy, Workspace, until};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -38,9 +40,22 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// What psql prints for these commands, without alignment.
 async fn psql(address: SocketAddr, commands: &'static [&'static str]) -> String {
+    psql_as(address, &["-A"], commands).await
+}
+
+/// The same with further options.
+async fn psql_as(address: SocketAddr, options: &'static [&'static str], commands: &'static [&'static str]) -> String {
     blocking(move || {
         let mut psql = Command::new("psql");
-        psql.args(["-X", "-A", "-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        psql.args(options).args([
+            "-X",
+            "-P",
+            "pager=off",
+            "-h",
+            &address.ip().to_string(),
+            "-p",
+            &address.port().to_string(),
+        ]);
         psql.args(["-U", "analyst", "-d", "tollgate"]).stdin(Stdio::null());
         for command in commands {
             psql.args(["-c", command]);
@@ -97,6 +112,37 @@ async fn psql_lists_and_describes_tables() {
     assert_eq!(several, "?column?\n1\n(1 row)\n?column?|?column?\n1|1\n(1 row)\nb\na\n(1 row)\n");
     let errors = psql(address, &["SELECT nope FROM requests", "SELECT * FROM reqests", "DROP TABLE requests"]).await;
     assert!(errors.contains("ERROR:  unknown column `nope`"), "{errors}");
+}
+
+/// A message that says it is as long as PostgreSQL would read is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_claims_too_much_ends_the_connection() {
+    let workspace = Workspace::new(&[("access/all.cedar", PERMIT)]);
+    let engine = Engine::start(&workspace).await;
+    let startup = b"\0\0\0\x21\0\x03\0\0user\0analyst\0database\0t\0\0";
+    let claims = |bytes: u32| [b"Q".as_slice(), &bytes.to_be_bytes()].concat();
+    let check = async |first: &[u8], answer: &str, then: Vec<u8>| {
+        let mut socket = tokio::net::TcpStream::connect(engine.postgres).await.unwrap();
+        socket.write_all(first).await.unwrap();
+        let mut said = Vec::new();
+        let reading = async {
+            while !String::from_utf8_lossy(&said).contains(answer) {
+                assert_ne!(socket.read_buf(&mut said).await.unwrap(), 0, "{}", String::from_utf8_lossy(&said));
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap();
+        socket.write_all(&then).await.unwrap();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    // `server_version` comes with the end of the introduction.
+    let said = check(startup, "server_version", claims(0x3fff_ffff)).await;
+    assert!(said.contains("a message of 1073741823 bytes: at most 2097152 are read"), "{said}");
+    assert!(said.contains("54000"), "{said}");
+    let text = format!("SELECT '{}'\0", "x".repeat(1 << 20));
+    let query = [claims(u32::try_from(text.len() + 4).unwrap()), text.into_bytes(), b"X\0\0\0\x04".to_vec()].concat();
+    let said = check(startup, "server_version", query).await;
+    assert!(said.contains("at most 1048576 are read"), "a long text is an error of the query: {}", &said[..400]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

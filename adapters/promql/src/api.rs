@@ -12,5 +12,5 @@ mod time;
 pub use self::catalog::{BuildInfo, Exemplar, ExemplarSeries, MetricMetadata, MetricType, label_names, label_values};
 pub use self::envelope::Envelope;
 pub use self::parameters::Parameters;
-pub use self::requests::{ExemplarsRequest, InstantRequest, RangeRequest, SeriesRequest};
+pub use self::requests::{ExemplarsRequest, InstantRequest, RangeRequest, SeriesRequest, check_label_name};
 pub use self::time::{parse_duration, parse_time};

@@ -8,11 +8,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use tollgate_engine::{QueryError, QueryErrorKind};
+use tollgate_engine::QueryError;
 
 use super::Served;
 use super::problem::Problem;
 use super::rows::{Encoder, Format};
+
+/// What a body of SQL may be called. The last is what curl calls it that is told nothing else.
+const BODY_TYPES: [&str; 3] = ["text/plain", "application/sql", "application/x-www-form-urlencoded"];
+
+fn is_text(headers: &HeaderMap) -> bool {
+    let Some(named) = headers.get(CONTENT_TYPE) else { return true };
+    let named = named.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    BODY_TYPES.contains(&named.as_str())
+}
 
 /// The first format that the client names; JSON where it takes anything or says nothing.
 fn accepted(headers: &HeaderMap) -> Option<Format> {
@@ -40,9 +49,14 @@ pub(super) async fn query(State(served): State<Served>, headers: HeaderMap, sql:
         )
         .into_response();
     };
+    if !is_text(&headers) {
+        let detail = format!("send SQL as {}", BODY_TYPES.join(" or "));
+        return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "no such content", detail)
+            .into_response();
+    }
     match rows(&served, &sql, format).await {
         Ok(body) => ([(CONTENT_TYPE, format.media_type())], body).into_response(),
-        Err(error) => problem(&error).into_response(),
+        Err(error) => Problem::from(&error).into_response(),
     }
 }
 
@@ -70,19 +84,6 @@ fn encode(
         });
         std::future::ready(Some(bytes))
     })
-}
-
-fn problem(error: &QueryError) -> Problem {
-    let (status, kind, title) = match error.kind() {
-        QueryErrorKind::Syntax => (StatusCode::BAD_REQUEST, "sql-syntax", "SQL syntax error"),
-        QueryErrorKind::Plan => (StatusCode::BAD_REQUEST, "sql-plan", "query cannot be planned"),
-        QueryErrorKind::ReadOnly => (StatusCode::FORBIDDEN, "sql-read-only", "SQL is read only"),
-        QueryErrorKind::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "sql-memory", "query needs too much memory"),
-        QueryErrorKind::Time => (StatusCode::UNPROCESSABLE_ENTITY, "sql-time", "query takes too long"),
-        QueryErrorKind::Rows => (StatusCode::UNPROCESSABLE_ENTITY, "sql-rows", "query returns too many rows"),
-        QueryErrorKind::Execution => (StatusCode::BAD_REQUEST, "sql-execution", "query failed"),
-    };
-    Problem::new(status, kind, title, error.to_string())
 }
 
 #[cfg(test)]

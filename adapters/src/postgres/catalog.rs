@@ -15,6 +15,7 @@ use datafusion::error::Result;
 use datafusion_postgres::pgwire::api::Type;
 
 use super::relations::{INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, Relation};
+use super::routines::{self, Routine};
 use super::settings;
 
 /// One row, by column. What is left out is null, zero or empty, as the column allows.
@@ -63,10 +64,11 @@ impl SchemaProvider for Overlay {
 pub(super) async fn pg_catalog(below: Arc<dyn SchemaProvider>, relations: &[Relation]) -> Result<Overlay> {
     let mut own = HashMap::new();
     let settings = settings::all(&HashMap::new());
-    let parts: [(&'static str, Vec<Row>); 6] = [
+    let parts: [(&'static str, Vec<Row>); 7] = [
         ("pg_namespace", namespaces()),
         ("pg_class", relations.iter().map(class).collect()),
         ("pg_attribute", relations.iter().flat_map(attributes).collect()),
+        ("pg_proc", routines::all().iter().map(procedure).collect()),
         ("pg_description", relations.iter().flat_map(descriptions).collect()),
         ("pg_tables", relations.iter().filter(|relation| !relation.is_view).map(table).collect()),
         (
@@ -83,13 +85,15 @@ pub(super) async fn pg_catalog(below: Arc<dyn SchemaProvider>, relations: &[Rela
     Ok(Overlay { own, below: Some(below) })
 }
 
-/// Columns that clients ask for and that `datafusion-pg-catalog` does not have. They hold nothing.
-const MISSING: &[(&str, &str)] = &[("pg_class", "reloptions"), ("pg_class", "relacl")];
+/// Lists of texts that clients ask for and that `datafusion-pg-catalog` does not have, or not as lists. They hold nothing.
+const MISSING: &[(&str, &str)] =
+    &[("pg_class", "reloptions"), ("pg_class", "relacl"), ("pg_namespace", "nspacl"), ("pg_proc", "proacl")];
 
 fn with_texts<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> SchemaRef {
     let text = |name: &str| Arc::new(Field::new_list(name, Field::new_list_field(DataType::Utf8, true), true));
-    let missing = names.filter(|name| schema.field_with_name(name).is_err()).map(text);
-    Arc::new(Schema::new(schema.fields().iter().cloned().chain(missing).collect::<Vec<_>>()))
+    let names: Vec<_> = names.collect();
+    let others = schema.fields().iter().filter(|field| !names.contains(&field.name().as_str())).cloned();
+    Arc::new(Schema::new(others.chain(names.iter().map(|name| text(name))).collect::<Vec<_>>()))
 }
 
 fn namespaces() -> Vec<Row> {
@@ -113,6 +117,23 @@ fn class(relation: &Relation) -> Row {
         relnatts: columns,
         relispopulated: true,
         relreplident: "n",
+    }
+}
+
+fn procedure(routine: &Routine) -> Row {
+    row! {
+        oid: routine.oid,
+        proname: routine.name,
+        pronamespace: PUBLIC,
+        proowner: 10,
+        // The language `internal`.
+        prolang: 12,
+        prokind: if routine.is_aggregate { "a" } else { "f" },
+        provolatile: "i",
+        proparallel: "s",
+        pronargs: routine.arity(),
+        prorettype: i32::try_from(routine.result.oid()).unwrap_or_default(),
+        prosrc: routine.name,
     }
 }
 
@@ -176,7 +197,13 @@ pub(super) fn information_schema(catalog: &str, relations: &[Relation]) -> Resul
         }
     });
     let views = public().filter(|relation| relation.is_view).map(|relation| {
-        row! { table_catalog: catalog, table_schema: "public", table_name: relation.name.as_str(), is_updatable: "NO" }
+        row! {
+            table_catalog: catalog,
+            table_schema: "public",
+            table_name: relation.name.as_str(),
+            view_definition: relation.definition.as_deref(),
+            is_updatable: "NO",
+        }
     });
     let columns = relations.iter().flat_map(|relation| columns(catalog, relation));
     let parts: [(&'static str, SchemaRef, Vec<Row>); 6] = [

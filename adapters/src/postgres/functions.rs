@@ -8,22 +8,26 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility, create_udf,
+};
 use datafusion_postgres::pgwire::api::Type;
 
-use super::settings::SERVER_VERSION;
+use super::relations::{self, Relation};
+use super::routines::{self, Routine};
+use super::settings::{self, SERVER_VERSION};
 
 /// What is written about a table or a column.
 type Comments = Arc<HashMap<(i32, i32), &'static str>>;
 
 /// Makes them known in this session.
-pub(super) fn register(context: &SessionContext, comments: HashMap<(i32, i32), &'static str>) {
-    let comments: Comments = Arc::new(comments);
+pub(super) fn register(context: &SessionContext, relations: &[Relation]) {
+    let comments: Comments = Arc::new(relations::comments(relations));
     let version = format!("PostgreSQL {SERVER_VERSION} (Tollgate {})", env!("CARGO_PKG_VERSION"));
     let texts: [(&str, &[DataType], ScalarValue); 9] = [
         ("version", &[], ScalarValue::from(version)),
         ("pg_advisory_unlock_all", &[], ScalarValue::from("")),
-        ("pg_get_viewdef", &[DataType::Int32], ScalarValue::Utf8(None)),
+        ("pg_get_function_sqlbody", &[DataType::Int32], ScalarValue::Utf8(None)),
         ("pg_get_indexdef", &[DataType::Int32, DataType::Int32, DataType::Boolean], ScalarValue::Utf8(None)),
         ("pg_get_serial_sequence", &[DataType::Utf8, DataType::Utf8], ScalarValue::Utf8(None)),
         ("pg_size_pretty", &[DataType::Int64], ScalarValue::Utf8(None)),
@@ -37,9 +41,57 @@ pub(super) fn register(context: &SessionContext, comments: HashMap<(i32, i32), &
     context.register_udf(constant("pg_is_in_recovery", &[], ScalarValue::from(false)));
     context.register_udf(constant("pg_table_size", &[DataType::Int32], ScalarValue::Int64(None)));
     context.register_udf(constant("txid_current", &[], ScalarValue::from(1_i64)));
+    context.register_udf(constant("pg_database_size", &[DataType::Utf8], ScalarValue::Int64(None)));
+    for name in VISIBLE {
+        context.register_udf(constant(name, &[DataType::Int32], ScalarValue::from(true)));
+    }
+    let routines = routines::all();
+    let of_routines = |text: fn(&Routine) -> &'static str| {
+        routines.iter().map(|routine| (routine.oid, text(routine).to_owned())).collect::<HashMap<_, _>>()
+    };
+    let definitions = relations.iter().filter_map(|relation| Some((relation.oid, relation.definition.clone()?)));
+    context.register_udf(by_number("pg_get_viewdef", definitions.collect()));
+    context.register_udf(by_number("pg_get_function_result", of_routines(Routine::result_name)));
+    context.register_udf(by_number("pg_get_function_arguments", of_routines(|routine| routine.arguments)));
+    context.register_udf(by_number("pg_get_function_identity_arguments", of_routines(|routine| routine.arguments)));
+    context.register_udf(current_setting());
     context.register_udf(to_regtype());
     context.register_udf(obj_description(&comments));
     context.register_udf(col_description(comments));
+}
+
+/// Everything that there is can be named without its schema.
+const VISIBLE: [&str; 6] = [
+    "pg_function_is_visible",
+    "pg_type_is_visible",
+    "pg_collation_is_visible",
+    "pg_operator_is_visible",
+    "pg_statistics_obj_is_visible",
+    "pg_ts_config_is_visible",
+];
+
+/// A function of a number, or of a number and whether the text is to be pretty.
+fn by_number(name: &str, texts: HashMap<i32, String>) -> ScalarUDF {
+    let body = move |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let text = |number: Option<i32>| texts.get(&number?).map(String::as_str);
+        self::texts(arrays[0].as_primitive::<Int32Type>().iter().map(text))
+    };
+    let exact = TypeSignature::Exact(vec![DataType::Int32]);
+    let pretty = TypeSignature::Exact(vec![DataType::Int32, DataType::Boolean]);
+    let signature = Signature::one_of(vec![exact, pretty], Volatility::Stable);
+    SimpleScalarUDF::new_with_signature(name, signature, DataType::Utf8, Arc::new(body)).into()
+}
+
+/// `current_setting(name)`, where the name is not written in the statement: the value that holds unless a client sets another.
+fn current_setting() -> ScalarUDF {
+    let defaults: HashMap<_, _> = settings::all(&HashMap::new()).into_iter().collect();
+    let body = move |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let value = |name: Option<&str>| defaults.get(name?).map(String::as_str);
+        texts(arrays[0].as_string::<i32>().iter().map(value))
+    };
+    create_udf("current_setting", vec![DataType::Utf8], DataType::Utf8, Volatility::Stable, Arc::new(body))
 }
 
 /// A function that always has this value.
@@ -73,6 +125,7 @@ fn obj_description(comments: &Comments) -> ScalarUDF {
         let (oids, catalogs) = (arrays[0].as_primitive::<Int32Type>(), arrays[1].as_string::<i32>());
         let describe = |(oid, catalog): (Option<i32>, Option<&str>)| match catalog? {
             "pg_class" => comments.get(&(oid?, 0)).copied(),
+            "pg_proc" => routines::all().iter().find(|routine| Some(routine.oid) == oid).map(|routine| routine.comment),
             _ => None,
         };
         texts(oids.iter().zip(catalogs.iter()).map(describe))

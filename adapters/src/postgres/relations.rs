@@ -33,6 +33,8 @@ pub(super) struct Relation {
     pub(super) is_view: bool,
     pub(super) columns: Vec<RelationColumn>,
     pub(super) comment: Option<&'static str>,
+    /// The query of a view.
+    pub(super) definition: Option<String>,
 }
 
 /// One column of it.
@@ -59,7 +61,7 @@ impl Relation {
         };
         let columns = described.iter().zip(schema.fields()).map(column).collect();
         let comment = COMMENTS.iter().find(|(known, _)| namespace == PUBLIC && *known == name).map(|(_, text)| *text);
-        Self { oid, namespace, name: name.to_owned(), is_view, columns, comment }
+        Self { oid, namespace, name: name.to_owned(), is_view, columns, comment, definition: None }
     }
 
     /// The name of the namespace.
@@ -83,6 +85,29 @@ const COMMENTS: &[(&str, &str)] = &[
     ("reporters", "Proxies that report, and the snapshot that each enforces."),
     ("services", "Services now: rate, success, latency and refusals of the last minute."),
     ("decisions", "Snapshots: what was pushed to whom and when."),
+    ("traffic_1s", "Rollups by second."),
+    ("traffic_1m", "Rollups by minute."),
+    ("traffic_1h", "Rollups by hour."),
+    ("policy_traffic_1m", "Requests by policy and minute."),
+    ("services_now", "Services over the last 10 seconds."),
+    ("edges", "Who called whom in the last minute."),
+    ("top_talkers", "Callers of the last minute, the busiest first."),
+    ("denied", "Requests that were denied, with the policies and the reason."),
+    ("limited", "Requests that were limited or shed, with the policies and the reason."),
+    ("storage", "How the store is doing: one row."),
+    ("storage_files", "Sealed files, one row each."),
+];
+
+/// Numbers that PostgreSQL gives to tables of its catalog, and that clients know by heart.
+const KNOWN: &[(&str, i32)] = &[
+    ("pg_type", 1247),
+    ("pg_attribute", 1249),
+    ("pg_proc", 1255),
+    ("pg_class", 1259),
+    ("pg_database", 1262),
+    ("pg_constraint", 2606),
+    ("pg_index", 2610),
+    ("pg_namespace", 2615),
 ];
 
 /// The relations of `public`, in the order of their names so that numbers stay from one start to the next.
@@ -93,7 +118,8 @@ pub(super) async fn of_public(public: &dyn SchemaProvider) -> Result<Vec<Relatio
     for (oid, name) in (FIRST_OF_USERS..).zip(names) {
         if let Some(table) = public.table(&name).await? {
             let is_view = table.table_type() == TableType::View;
-            relations.push(Relation::new(oid, PUBLIC, &name, is_view, &table.schema()));
+            let definition = table.get_table_definition().map(str::to_owned);
+            relations.push(Relation { definition, ..Relation::new(oid, PUBLIC, &name, is_view, &table.schema()) });
         }
     }
     Ok(relations)
@@ -102,6 +128,8 @@ pub(super) async fn of_public(public: &dyn SchemaProvider) -> Result<Vec<Relatio
 /// The relations of the catalogs themselves.
 pub(super) fn of_catalogs(tables: &[(i32, String, SchemaRef)]) -> Vec<Relation> {
     let relation = |(oid, (namespace, name, schema)): (i32, &(i32, String, SchemaRef))| {
+        let known = KNOWN.iter().find(|(known, _)| *namespace == PG_CATALOG && known == name);
+        let oid = known.map_or(oid, |(_, oid)| *oid);
         Relation::new(oid, *namespace, name, *namespace == INFORMATION_SCHEMA, schema)
     };
     (FIRST_OF_CATALOG..).zip(tables).map(relation).collect()

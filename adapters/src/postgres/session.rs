@@ -161,6 +161,6 @@ fn context(engine: &Engine) -> Result<SessionContext> {
     let pg_catalog = futures::executor::block_on(catalog::pg_catalog(below, &relations))?;
     database.register_schema("pg_catalog", Arc::new(pg_catalog))?;
     database.register_schema("information_schema", Arc::new(catalog::information_schema(DATABASE, &relations)?))?;
-    functions::register(&context, relations::comments(&relations));
+    functions::register(&context, &relations);
     Ok(context)
 }

@@ -24,6 +24,8 @@ const SETTINGS: &[(&str, &str, Rule)] = &[
     ("client_encoding", "UTF8", FixedReported),
     ("client_min_messages", "notice", Free),
     ("DateStyle", "ISO, MDY", FixedReported),
+    ("default_table_access_method", "heap", Fixed),
+    ("default_tablespace", "", Free),
     ("default_transaction_isolation", "read committed", Free),
     ("default_transaction_read_only", "on", FixedReported),
     ("extra_float_digits", "1", Free),

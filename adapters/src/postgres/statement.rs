@@ -252,12 +252,17 @@ impl VisitorMut for Answers<'_> {
                 *expr = Expr::value(Value::Null);
             }
         }
+        escape_with_backslash(expr);
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let Some(name) = function.name.0.last().and_then(|part| part.as_ident()) else {
             return ControlFlow::Continue(());
         };
         let value = match name.value.to_ascii_lowercase().as_str() {
             "current_user" | "session_user" | "user" | "current_role" => Some(self.0.user.clone()),
+            "unnest" | "generate_subscripts" if is_of_keys(function) => {
+                *expr = Expr::value(Value::Null);
+                return ControlFlow::Continue(());
+            }
             "array" if matches!(function.args, FunctionArguments::Subquery(_)) => {
                 if let Some(array) = array_of(function) {
                     *expr = array;
@@ -290,6 +295,29 @@ impl VisitorMut for Answers<'_> {
             *expr = Expr::value(Value::SingleQuotedString(value));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Columns of numbers of columns, in tables of the catalog that have no rows here: there are no keys and no indexes.
+const KEYS: [&str; 5] = ["conkey", "confkey", "indkey", "indclass", "indoption"];
+
+fn is_of_keys(function: &ast::Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    let Some(first) = list.args.first().map(ToString::to_string) else { return false };
+    KEYS.iter().any(|key| first == *key || first.ends_with(&format!(".{key}")))
+}
+
+/// `LIKE … ESCAPE '/'` with a backslash instead, which is what DataFusion knows.
+fn escape_with_backslash(expr: &mut Expr) {
+    let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else { return };
+    let Some(escape) = escape_char.as_ref().and_then(|escape| escape.value.clone().into_string()) else { return };
+    if escape.chars().count() != 1 || escape == "\\" || escape == "'" {
+        return;
+    }
+    let text = format!("replace(replace({pattern}, '\\', '\\\\'), '{escape}', '\\')");
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_expr());
+    if let Ok(replaced) = parsed {
+        (**pattern, *escape_char) = (replaced, None);
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tollgate_engine::{QueryError, QueryErrorKind};
 use tollgate_promql::api::{
     BuildInfo, Envelope, Exemplar, ExemplarSeries, ExemplarsRequest, InstantRequest, MetricMetadata, Parameters,
-    RangeRequest, SeriesRequest, label_names, label_values as values_of,
+    RangeRequest, SeriesRequest, check_label_name, label_names, label_values as values_of,
 };
 use tollgate_promql::{
     Answer, Error, Labels, Matcher, Moments, Options, Query, Selection, Series, Source, SourceError,
@@ -75,6 +75,7 @@ pub(super) async fn labels(State(served): State<Served>, query: RawQuery, body: 
 pub(super) async fn label_values(State(served): State<Served>, Path(name): Path<String>, query: RawQuery) -> Response {
     let values = async {
         let request = SeriesRequest::read(&parameters(query, ""))?;
+        check_label_name(&name)?;
         let mut values = values_of(&known(&served, &request).await?, &name);
         values.truncate(request.limit.unwrap_or(usize::MAX));
         Ok(values)

@@ -7,6 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::{SQLOptions, SessionContext};
+use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{QueryError, QueryErrorKind};
+use super::pauses::{Watch, with_pauses};
 use super::stored::at_once;
 use super::{QueryLimits, QueryResult};
 use crate::metrics::Metrics;
@@ -46,9 +48,11 @@ pub(super) async fn start(
         limits,
         outcome: Outcome { metrics: Arc::clone(metrics), start: Instant::now(), outcome: "cancelled" },
     };
-    let task = AbortOnDropHandle::new(handle.spawn(query.run(planning, head, rows)));
-    // The query watches its time itself, but an operator that computes for long without a pause keeps it from looking: a
-    // nested loop join does. So whoever waits watches too. Such a query keeps its thread until it pauses.
+    let watch = Watch::new(std::time::Instant::now() + limits.timeout, timeout(limits.timeout));
+    let task = AbortOnDropHandle::new(handle.spawn(query.run(planning, head, rows, Arc::clone(&watch))));
+    let task = Running { watch, _task: task };
+    // The query watches its time itself, but whatever computes for long without a pause keeps it from looking. So whoever waits
+    // watches too.
     let deadline = Instant::now() + limits.timeout + GRACE;
     let shutting_down = |_| QueryError::new(QueryErrorKind::Execution, "the engine is shutting down");
     let schema = timeout_at(deadline, planned).await.map_err(|_| timeout(limits.timeout))?.map_err(shutting_down)??;
@@ -78,13 +82,25 @@ pub(super) async fn plan_only<T: Send + 'static>(
     }
 }
 
+/// A query that somebody waits for.
+struct Running {
+    watch: Arc<Watch>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.watch.leave();
+    }
+}
+
 struct Query {
     limits: QueryLimits,
     outcome: Outcome,
 }
 
 impl Query {
-    async fn run(mut self, planning: Planning, head: Head, rows: Rows) {
+    async fn run(mut self, planning: Planning, head: Head, rows: Rows, watch: Arc<Watch>) {
         let deadline = Instant::now() + self.limits.timeout;
         let planned = timeout_at(deadline, planning).await;
         let frame = match planned.map_err(|_| timeout(self.limits.timeout)).and_then(|planned| planned) {
@@ -103,7 +119,7 @@ impl Query {
         let (state, plan) = frame.into_parts();
         let frame = DataFrame::new(at_once(state), plan);
         let _moment = frame.task_ctx();
-        let streamed = timeout_at(deadline, stream(frame, &rows, self.limits.rows_max)).await;
+        let streamed = timeout_at(deadline, stream(frame, &rows, self.limits.rows_max, &watch)).await;
         match streamed.map_err(|_| timeout(self.limits.timeout)).and_then(|streamed| streamed) {
             Ok(()) => self.outcome.outcome = "ok",
             Err(error) => {
@@ -128,8 +144,10 @@ pub(super) fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
-async fn stream(frame: DataFrame, rows: &Rows, rows_max: usize) -> Result<(), QueryError> {
-    let mut batches = frame.execute_stream().await?;
+async fn stream(frame: DataFrame, rows: &Rows, rows_max: usize, watch: &Arc<Watch>) -> Result<(), QueryError> {
+    let task = Arc::new(frame.task_ctx());
+    let plan = with_pauses(frame.create_physical_plan().await?, watch)?;
+    let mut batches = execute_stream(plan, task)?;
     let mut sent = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch?;

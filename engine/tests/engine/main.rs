@@ -3,6 +3,7 @@
 
 mod authorize;
 mod checks;
+mod following;
 mod harness;
 mod policies;
 mod queries;

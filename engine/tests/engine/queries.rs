@@ -8,7 +8,7 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tollgate_attributes::Row;
 use tollgate_engine::{QueryError, QueryErrorKind};
 
-use crate::harness::{Running, now_us, request};
+use crate::harness::{Running, now_us, request, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_end_a_query_with_an_error_that_says_which() {
@@ -33,6 +33,44 @@ async fn limits_end_a_query_with_an_error_that_says_which() {
         running.rows("SELECT * FROM generate_series(1, 100)").await.iter().map(|b| b.num_rows()).sum::<usize>(),
         100
     );
+    running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_without_an_end_leaves_its_thread_at_the_limit() {
+    let running = Running::start_with(|config| {
+        config.query_timeout = Duration::from_millis(300);
+        config.query_threads = 1;
+    })
+    .await;
+    let numbers = |n: u64| format!("generate_series(1, {n})");
+    let (few, many) = (numbers(100_000), numbers(1_000_000_000));
+    let hostile = [
+        // Rows without number, one row that counts them.
+        format!("SELECT count(*) FROM {few} a, {few} b, {few} c"),
+        format!("SELECT count(*) FROM {few} a JOIN {few} b ON a.value % 2 = b.value % 2"),
+        format!("SELECT count(*) FROM {few} a JOIN {few} b ON a.value + b.value > 0"),
+        // Conditions that nothing meets: no row is ever made.
+        format!("SELECT count(*) FROM {few} a JOIN {many} b ON a.value * b.value < 0"),
+        format!("SELECT * FROM {few} a JOIN {many} b ON a.value % 2 = b.value % 2 AND a.value * b.value < 0"),
+        format!("SELECT count(*) FROM {few} a WHERE EXISTS (SELECT 1 FROM {many} b WHERE a.value * b.value < 0)"),
+        format!("SELECT count(*) FROM (SELECT unnest(range(0, 1000)) FROM {many})"),
+    ];
+    for sql in &hostile {
+        let error = running.try_rows(sql).await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::Time, "{sql}: {error}");
+    }
+    // What is counted has ended, whatever its reader was told.
+    let mut registry = prometheus_client::registry::Registry::default();
+    running.engine.metrics().register(&mut registry);
+    let ended = format!("tollgate_queries_total{{outcome=\"time\"}} {}\n", hostile.len());
+    let mut text = String::new();
+    wait_for("all of them to end", async || {
+        text.clear();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text.contains(&ended)
+    })
+    .await;
     running.engine.shutdown().await;
 }
 

@@ -129,6 +129,16 @@ impl ExemplarsRequest {
     }
 }
 
+/// Whether a label may have this name.
+///
+/// # Errors
+/// [`Error::BadData`] in Prometheus' words.
+pub fn check_label_name(name: &str) -> Result<(), Error> {
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_name = name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit());
+    if is_name { Ok(()) } else { Err(Error::BadData(format!("invalid label name: {name:?}"))) }
+}
+
 fn query(parameters: &Parameters) -> Result<Query, Error> {
     let text = parameters.require("query", |text| Ok(text.to_owned()))?;
     Query::parse(&text).map_err(|error| match error {
