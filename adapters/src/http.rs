@@ -10,6 +10,7 @@
 //!
 //! The routes of Prometheus (`adapters/src/prometheus`) are beside them.
 
+mod guarded;
 mod health;
 mod problem;
 mod rows;
@@ -21,11 +22,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tollgate_engine::Engine;
+
+use crate::guard::{Door, Guard, Peer, Protocol};
 
 /// Longest SQL text in bytes.
 const SQL_BYTES_MAX: usize = 1 << 20;
@@ -36,16 +40,20 @@ struct Served {
     registry: Arc<Registry>,
 }
 
-/// Serves the engine over HTTP on `listener` until `shutdown` is done and open requests are answered.
+/// Serves the engine over HTTP on `listener`, to those whom `guard` lets in, until `shutdown` is done and open requests are answered.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     engine: Engine,
     listener: TcpListener,
+    guard: Arc<Guard>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
+    let door = Door::open(listener, Arc::clone(&guard), Protocol::Http1)?;
+    let routes = router(engine).layer(from_fn_with_state(guard, guarded::identify));
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    axum::serve(door, routes).with_graceful_shutdown(shutdown).await
 }
 
 /// The routes, with the engine's metrics registered.

@@ -5,10 +5,11 @@
 //! - [`http`]: health, metrics, SQL and the snapshot as JSON, port 7400.
 //! - [`postgres`]: PostgreSQL's wire protocol for everybody's tools, port 7432.
 //!
-//! An adapter converts on arrival into the engine's plain types and decides nothing.
+//! [`guard`] knows who may come in, the same for all of them. An adapter converts on arrival into the engine's plain types and decides nothing.
 
 mod flight;
 pub mod grpc;
+pub mod guard;
 pub mod http;
 pub mod postgres;
 mod prometheus;
