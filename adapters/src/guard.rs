@@ -194,7 +194,8 @@ impl GuardConfig {
 
     fn stamps(&self) -> Vec<Stamp> {
         let tls = self.tls.iter().flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
-        tls.chain(self.tokens.iter().filter_map(|token| token.secret.file())).map(|file| stamp(file)).collect()
+        let tokens = self.tokens.iter().filter_map(|token| token.secret.file());
+        tls.map(PathBuf::as_path).chain(tokens).map(stamp).collect()
     }
 }
 

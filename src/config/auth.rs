@@ -52,7 +52,6 @@ pub(crate) struct Tls {
 }
 
 /// Secrets are not printed.
-#[expect(clippy::ref_option, reason = "serde gives the field as it is")]
 fn hidden<S: Serializer>(_secret: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str("(hidden)")
 }

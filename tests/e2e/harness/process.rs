@@ -18,8 +18,9 @@ pub(crate) fn tollgate(args: &[&str]) -> Command {
     let binary = std::env::var_os("TOLLGATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tollgate").into());
     let mut command = Command::new(binary);
     command.args(args);
-    let settings = ["LOG", "ENGINE", "TOKEN_FILE", "CA", "CERT", "KEY"];
-    settings.map(|name| command.env_remove(format!("TOLLGATE_{name}")));
+    for name in ["LOG", "ENGINE", "TOKEN_FILE", "CA", "CERT", "KEY"] {
+        command.env_remove(format!("TOLLGATE_{name}"));
+    }
     command
 }
 
