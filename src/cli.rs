@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use tollgate_config::DurationText;
 use tollgate_proxy_client::cli::ProxyArgs;
 
+use crate::credentials::CredentialArgs;
 use crate::live::{TapArgs, ViewArgs};
 use crate::output::Format;
 use crate::policy::PolicyArgs;
@@ -19,6 +20,8 @@ use crate::policy::PolicyArgs;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,10 +4,15 @@ use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::credentials;
 
 /// Runs one query and returns the rows in the media type asked for.
 ///
@@ -73,15 +78,37 @@ async fn send(engine: &str, request: Request<Full<Bytes>>) -> anyhow::Result<(St
 }
 
 /// Sends a request on a connection of its own.
-async fn start(engine: &str, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+async fn start(engine: &str, mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+    if let Some(authorization) = credentials::authorization()? {
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+    }
     let authority = authority(engine)?;
-    let stream = TcpStream::connect(authority).await.with_context(|| {
+    let stream = TcpStream::connect(with_port(authority, is_tls(engine))).await.with_context(|| {
         format!("no engine at `{engine}`: start one with `tollgate serve` or name it with --engine")
     })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    match is_tls(engine) {
+        false => over(TokioIo::new(stream), request).await,
+        true => {
+            let host = authority.parse::<hyper::http::uri::Authority>()?.host().to_owned();
+            let host = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
+            let connector = TlsConnector::from(credentials::tls()?);
+            let stream = connector.connect(host, stream).await;
+            let stream = stream.with_context(|| {
+                format!("no TLS with the engine at `{engine}`: name the authority of its certificate with --ca")
+            })?;
+            over(TokioIo::new(stream), request).await
+        }
+    }
+}
+
+async fn over<S>(stream: TokioIo<S>, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     // The connection ends with the sender and the body.
     tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
+    sender.send_request(request).await.context("the engine did not answer: is that its HTTP port?")
 }
 
 async fn whole(response: Response<Incoming>) -> anyhow::Result<Bytes> {
@@ -108,10 +135,24 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Host and port of an `http://` URL.
+fn is_tls(engine: &str) -> bool {
+    engine.starts_with("https://")
+}
+
+/// Host and port of the engine's URL.
 fn authority(engine: &str) -> anyhow::Result<&str> {
-    let Some(rest) = engine.strip_prefix("http://") else {
-        bail!("`{engine}` is no engine: write http://HOST:PORT");
+    let rest = engine.strip_prefix("http://").or_else(|| engine.strip_prefix("https://"));
+    let Some(rest) = rest else {
+        bail!("`{engine}` is no engine: write http://HOST:PORT or https://HOST:PORT");
     };
     Ok(rest.trim_end_matches('/'))
+}
+
+/// With the port that the scheme stands for, where none is named.
+fn with_port(authority: &str, is_tls: bool) -> String {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    match has_port {
+        true => authority.to_owned(),
+        false => format!("{authority}:{}", if is_tls { 443 } else { 80 }),
+    }
 }

@@ -1,5 +1,6 @@
 //! `tollgate.yaml`: read raw, made valid in one step, printed by `tollgate config`.
 
+mod auth;
 mod export;
 mod storage;
 
@@ -8,11 +9,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tollgate_adapters::postgres::PostgresOptions;
-use tollgate_config::{ByteSize, ConfigError, DurationText, Exposed, Problem, check_listen};
+use tollgate_adapters::guard::GuardConfig;
+use tollgate_config::{ByteSize, ConfigError, DurationText, Exposed, check_listen};
 use tollgate_engine::EngineConfig;
 use tollgate_policies::Mode;
 
+use self::auth::{Auth, Tls};
 use self::export::Export;
 use self::storage::{DurabilityByTable, Retention, Sampling, Storage};
 use crate::cli::ConfigArgs;
@@ -29,11 +31,11 @@ pub(crate) struct Settings {
     /// Directories of policies that SQL's `authorize` tries on recorded requests, by name.
     pub(crate) policy_sets: BTreeMap<String, PathBuf>,
     pub(crate) listen: Listen,
-    /// Listen beyond loopback without TLS.
+    /// Listen beyond loopback without TLS or without asking who connects.
     pub(crate) insecure: bool,
-    /// Who may connect to the PostgreSQL port.
+    /// Who may connect.
     pub(crate) auth: Auth,
-    /// Certificate of the PostgreSQL port.
+    /// Certificate of the ports.
     pub(crate) tls: Option<Tls>,
     pub(crate) mode: ModeSetting,
     pub(crate) durability: DurabilityByTable,
@@ -57,33 +59,6 @@ pub(crate) struct Listen {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) postgres: SocketAddr,
-}
-
-/// Who is let in. With no tokens, whoever connects is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Auth {
-    pub(crate) tokens: Vec<Token>,
-}
-
-/// A name and its secret, which is the password of PostgreSQL's clients.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Token {
-    pub(crate) name: String,
-    #[serde(serialize_with = "hidden")]
-    pub(crate) token: String,
-}
-
-/// Secrets are not printed.
-fn hidden<S: serde::Serializer>(_secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str("(hidden)")
-}
-
-/// Files in PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Tls {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
 }
 
 /// `mode: enforce`, `mode: observe`, or `mode: { observe: [shop/catalog] }`.
@@ -167,34 +142,30 @@ impl Settings {
     /// Reads the file and checks what its types cannot.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let settings: Self = tollgate_config::load(path)?;
-        let exposed = if settings.insecure { Exposed::Insecurely } else { Exposed::No };
+        let exposed = match (settings.insecure, auth::is_guarded(&settings.auth, settings.tls.as_ref())) {
+            (_, true) => Exposed::Guarded,
+            (true, false) => Exposed::Insecurely,
+            (false, false) => Exposed::No,
+        };
         let listen = &settings.listen;
-        // Only this port has TLS and asks for tokens.
-        let is_guarded = settings.tls.is_some() && !settings.auth.tokens.is_empty();
-        let postgres = if is_guarded { Exposed::Insecurely } else { exposed };
-        let listens = [
-            ("listen.http", listen.http, exposed),
-            ("listen.grpc", listen.grpc, exposed),
-            ("listen.postgres", listen.postgres, postgres),
-        ];
+        let listens =
+            [("listen.http", listen.http), ("listen.grpc", listen.grpc), ("listen.postgres", listen.postgres)];
         let mut problems: Vec<_> =
-            listens.into_iter().filter_map(|(key, address, exposed)| check_listen(key, address, exposed)).collect();
+            listens.into_iter().filter_map(|(key, address)| check_listen(key, address, exposed)).collect();
         if settings.policy_sets.contains_key("live") {
             let message = "`policy_sets`: `live` is the set in force: name this one otherwise";
             problems.push(Problem::new(message.to_owned()));
         }
-        problems.extend(settings.auth.problems());
+        problems.extend(settings.auth.problems(settings.tls.as_ref()));
         problems.extend(settings.retention.problems());
         problems.extend(settings.storage.problem());
         problems.extend(settings.export.problems());
         if problems.is_empty() { Ok(settings) } else { Err(ConfigError::new(path, problems)) }
     }
 
-    /// What PostgreSQL's clients are received with.
-    pub(crate) fn postgres(&self) -> anyhow::Result<PostgresOptions> {
-        let tokens = self.auth.tokens.iter().map(|token| (token.name.clone(), token.token.clone())).collect();
-        let tls = self.tls.as_ref().map(|tls| tollgate_adapters::postgres::tls(&tls.cert, &tls.key)).transpose()?;
-        Ok(PostgresOptions { tls, tokens })
+    /// How those who connect are received.
+    pub(crate) fn guard(&self) -> GuardConfig {
+        self.auth.to_config(self.tls.as_ref())
     }
 
     /// What the engine needs of it.
@@ -218,28 +189,6 @@ impl Settings {
         }
     }
 }
-
-impl Auth {
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (index, token) in self.tokens.iter().enumerate() {
-            if self.tokens[..index].iter().any(|earlier| earlier.name == token.name) {
-                problems.push(Problem::new(format!("`auth.tokens`: the name `{}` is there twice", token.name)));
-            }
-            if token.token.len() < TOKEN_BYTES_MIN {
-                let message = format!(
-                    "`auth.tokens`: the token of `{}` is shorter than {TOKEN_BYTES_MIN} characters: make one with `openssl rand -hex 16`",
-                    token.name
-                );
-                problems.push(Problem::new(message));
-            }
-        }
-        problems
-    }
-}
-
-/// Shortest token.
-const TOKEN_BYTES_MIN: usize = 16;
 
 impl ModeSetting {
     fn to_mode(&self) -> Mode {
@@ -283,15 +232,6 @@ mod tests {
         assert!(!some.observe);
         assert_eq!(some.observed_services, ["shop/catalog"]);
         assert!(parse("mode: maybe").is_err());
-    }
-
-    #[test]
-    fn tokens_are_checked_and_never_printed() {
-        let settings = parse("auth: { tokens: [{ name: grafana, token: 0123456789abcdef }] }").unwrap();
-        assert!(settings.auth.problems().is_empty());
-        assert!(!serde_saphyr::to_string(&settings).unwrap().contains("0123456789abcdef"));
-        let bad = parse("auth: { tokens: [{ name: a, token: short }, { name: a, token: 0123456789abcdef }] }").unwrap();
-        assert_eq!(bad.auth.problems().len(), 2);
     }
 
     #[test]

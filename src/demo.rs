@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use tokio_util::sync::CancellationToken;
-use tollgate_adapters::postgres::PostgresOptions;
+use tollgate_adapters::guard::Guard;
 use tollgate_engine::{Engine, EngineConfig};
 use tollgate_policies::Sources;
 
@@ -46,7 +46,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
 
     let config = EngineConfig { data: args.data.join("engine"), policies: policies.clone(), ..EngineConfig::default() };
     let listen = Listen { http: args.http, grpc: args.grpc, postgres: args.postgres };
-    let serving = Serving::start(config, &listen, PostgresOptions::default()).await?;
+    let serving = Serving::start(config, &listen, Guard::open()?).await?;
     let (engine, grpc) = (serving.engine.clone(), serving.grpc);
     let url = format!("http://{}", serving.http);
     screen.check(&format!("engine listens: HTTP {url}, gRPC http://{}", serving.grpc));

@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod config;
+mod credentials;
 mod demo;
 mod live;
 mod logging;
@@ -23,6 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    cli.credentials.install();
     let result = match cli.command {
         cli::Command::Serve(args) => serve::run(&args),
         cli::Command::Proxy(args) => proxy::run(&args),

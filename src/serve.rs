@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tollgate_adapters::guard::Guard;
 use tollgate_adapters::otlp::Otlp;
-use tollgate_adapters::postgres::PostgresOptions;
 use tollgate_adapters::remote_write::RemoteWrite;
 use tollgate_engine::{Engine, EngineConfig};
 use tracing::{info, warn};
@@ -25,14 +26,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     logging::start("info");
     let settings = Settings::load(&args.config)?;
-    if settings.insecure {
+    let guard = Guard::new(settings.guard())?;
+    if settings.insecure && guard.is_open() {
         warn!("listening without TLS or authentication: whoever reaches the ports is believed (`insecure: true`)");
     }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let stop = shutdown::on_signal()?;
         let (otlp, remote_write) = (settings.export.otlp()?, settings.export.remote_write()?);
-        let mut serving = Serving::start(settings.engine(), &settings.listen, settings.postgres()?).await?;
+        let mut serving = Serving::start(settings.engine(), &settings.listen, guard).await?;
         serving.export(otlp, remote_write);
         info!(http = %serving.http, grpc = %serving.grpc, postgres = %serving.postgres, "ready");
         if let Some(file) = &args.ready_file {
@@ -59,7 +61,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Listens first, so that a port in use is known before anything is written.
-    pub(crate) async fn start(config: EngineConfig, listen: &Listen, clients: PostgresOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: EngineConfig, listen: &Listen, guard: Arc<Guard>) -> anyhow::Result<Self> {
         let http_listener = bind("HTTP", listen.http).await?;
         let grpc_listener = bind("gRPC", listen.grpc).await?;
         let postgres_listener = bind("PostgreSQL clients", listen.postgres).await?;
@@ -69,13 +71,22 @@ impl Serving {
 
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        let served = tollgate_adapters::http::serve(engine.clone(), http_listener, stop.clone().cancelled_owned());
+        let stopped = || stop.clone().cancelled_owned();
+        let served = tollgate_adapters::http::serve(engine.clone(), http_listener, Arc::clone(&guard), stopped());
         servers.spawn(async move { served.await.context("the HTTP server failed") });
-        let served = tollgate_adapters::grpc::serve(engine.clone(), grpc_listener, stop.clone().cancelled_owned());
+        let served = tollgate_adapters::grpc::serve(engine.clone(), grpc_listener, Arc::clone(&guard), stopped());
         servers.spawn(async move { served.await.context("the gRPC server failed") });
-        let stopped = stop.clone().cancelled_owned();
-        let served = tollgate_adapters::postgres::serve(engine.clone(), postgres_listener, clients, stopped);
+        let served =
+            tollgate_adapters::postgres::serve(engine.clone(), postgres_listener, Arc::clone(&guard), stopped());
         servers.spawn(async move { served.await.context("the PostgreSQL server failed") });
+        let (following, stopped) = (guard.follow_files(), stopped());
+        servers.spawn(async move {
+            tokio::select! {
+                () = following => {}
+                () = stopped => {}
+            }
+            Ok(())
+        });
         Ok(Self { engine, http, grpc, postgres, servers, stop })
     }
 

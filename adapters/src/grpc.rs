@@ -2,16 +2,20 @@
 
 mod authorization;
 mod decisions;
+mod guarded;
 mod telemetry;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tollgate_api::v1;
 use tollgate_engine::{Engine, SessionError};
 use tonic::transport::Server;
 use tonic::{Code, Status};
+
+pub(crate) use self::guarded::identity;
+use crate::guard::{Door, Guard, Protocol};
 
 /// Largest message that is read, in bytes. Twice what the engine admits, so that a batch which is too large is refused by
 /// the engine, with a reason, and does not end the stream.
@@ -20,15 +24,17 @@ const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// How long the first message of a stream may take.
 const HELLO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Serves `tollgate.v1` on `listener` until `shutdown` is done and every stream has ended; streams end with the engine.
+/// Serves `tollgate.v1` on `listener`, to those whom `guard` lets in, until `shutdown` is done and every stream has ended; streams end with the engine.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     engine: Engine,
     listener: TcpListener,
+    guard: Arc<Guard>,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+) -> std::io::Result<()> {
+    let door = Door::open(listener, Arc::clone(&guard), Protocol::Grpc)?;
     let telemetry = v1::telemetry_server::TelemetryServer::new(telemetry::Telemetry::new(engine.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let decisions = v1::decisions_server::DecisionsServer::new(decisions::Decisions::new(engine.clone()))
@@ -37,14 +43,15 @@ pub async fn serve(
         v1::authorization_server::AuthorizationServer::new(authorization::Authorization::new(engine.clone()));
 
     Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
+        .layer(guarded::layer(guard))
         .add_service(telemetry)
         .add_service(decisions)
         .add_service(authorization)
         .add_service(crate::flight::service(engine))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .serve_with_incoming_shutdown(door, shutdown)
         .await
+        .map_err(std::io::Error::other)
 }
 
 /// The gRPC status of a session that the engine does not open.

@@ -12,6 +12,7 @@
 //!
 //! The routes of Prometheus (`adapters/src/prometheus`) are beside them.
 
+mod guarded;
 mod health;
 mod problem;
 mod rows;
@@ -25,13 +26,15 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tollgate_engine::Engine;
+
+use crate::guard::{Door, Guard, Peer, Protocol};
 
 /// Longest body in bytes; SQL is the longest that anybody sends.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -44,16 +47,20 @@ struct Served {
     tails: Arc<Semaphore>,
 }
 
-/// Serves the engine over HTTP on `listener` until `shutdown` is done and open requests are answered.
+/// Serves the engine over HTTP on `listener`, to those whom `guard` lets in, until `shutdown` is done and open requests are answered.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     engine: Engine,
     listener: TcpListener,
+    guard: Arc<Guard>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
+    let door = Door::open(listener, Arc::clone(&guard), Protocol::Http1)?;
+    let routes = router(engine).layer(from_fn_with_state(guard, guarded::identify));
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    axum::serve(door, routes).with_graceful_shutdown(shutdown).await
 }
 
 /// The routes, with the engine's metrics registered.

@@ -7,11 +7,12 @@
 //! - [`export`]: what exports share; [`otlp`]: decision logs and traces to a collector of OpenTelemetry's;
 //!   [`remote_write`]: the mesh's series to a Prometheus.
 //!
-//! An adapter converts on arrival into the engine's plain types and decides nothing.
+//! [`guard`] knows who may come in, the same for all of them. An adapter converts on arrival into the engine's plain types and decides nothing.
 
 pub mod export;
 mod flight;
 pub mod grpc;
+pub mod guard;
 pub mod http;
 pub mod otlp;
 pub mod postgres;

@@ -1,7 +1,7 @@
 //! PostgreSQL's wire protocol, for psql, Grafana, BI tools and every driver. Reads only.
 //!
 //! - [`server`](self): accepts connections, on threads of their own; `connection` and `measured` hold each to its bounds;
-//! - `startup`: who a client is, SCRAM or trust; `running`: which query a client may cancel;
+//! - `startup`: who a client is, by certificate, SCRAM, password or its word; `running`: which query a client may cancel;
 //! - `statement`: text to statements, of which only queries reach the engine; `names`: what PostgreSQL calls their columns;
 //! - `query`: the simple protocol, `prepared`: the extended one, `copy`: `COPY … TO STDOUT`;
 //! - `types`: Arrow to PostgreSQL's types, `catalog` and `functions`: what clients look for in a PostgreSQL.
@@ -26,12 +26,8 @@ mod types;
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -41,53 +37,25 @@ use tollgate_engine::Engine;
 
 use self::running::Running;
 use self::session::Sessions;
-use self::startup::{Credentials, Startup};
+use self::startup::Startup;
+use crate::guard::{Guard, Protocol};
 
 /// Connections at a time; further ones wait for one of these to end.
 const CONNECTIONS_MAX: usize = 256;
 /// Threads that speak the protocol, so that encoding rows takes nothing from those that serve reporters.
 const THREADS: usize = 2;
 
-/// How clients are received.
-#[derive(Default)]
-pub struct PostgresOptions {
-    /// Certificate and key; without them connections are in the clear.
-    pub tls: Option<Arc<ServerConfig>>,
-    /// Names and their tokens; with none, whoever connects is believed.
-    pub tokens: Vec<(String, String)>,
-}
-
-/// Reads a certificate chain and its key, both PEM.
-///
-/// # Errors
-/// Names the file that cannot be used.
-pub fn tls(cert: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
-    let failed = |file: &Path, error: &dyn std::fmt::Display| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` cannot be used for TLS: {error}", file.display()))
-    };
-    let chain =
-        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(|error| failed(cert, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| failed(cert, &error))?.with_no_client_auth();
-    let mut config = config.with_single_cert(chain, private).map_err(|error| failed(key, &error))?;
-    // What clients name that begin with TLS at once.
-    config.alpn_protocols = vec![b"postgresql".to_vec()];
-    Ok(Arc::new(config))
-}
-
-/// Serves the engine to PostgreSQL clients on `listener` until `shutdown` is done, which ends all connections.
+/// Serves the engine to PostgreSQL clients on `listener`, to those whom `guard` lets in, until `shutdown` is done, which ends all connections.
 ///
 /// # Errors
 /// When the catalog cannot be set up, or no threads can be started.
 pub async fn serve(
     engine: Engine,
     listener: TcpListener,
-    options: PostgresOptions,
+    guard: Arc<Guard>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let server = Arc::new(Server::new(engine, options)?);
+    let server = Arc::new(Server::new(engine, guard)?);
     let threads = Threads::start()?;
     let acceptor = Arc::clone(&server);
     let accepting = threads.0.as_ref().map(|runtime| runtime.spawn(acceptor.accept(listener)));
@@ -100,20 +68,14 @@ pub async fn serve(
 
 struct Server {
     sessions: Arc<Sessions>,
-    credentials: Option<Arc<Credentials>>,
+    guard: Arc<Guard>,
     running: Arc<Running>,
-    tls: Option<TlsAcceptor>,
 }
 
 impl Server {
-    fn new(engine: Engine, options: PostgresOptions) -> io::Result<Self> {
+    fn new(engine: Engine, guard: Arc<Guard>) -> io::Result<Self> {
         let sessions = Sessions::new(engine).map_err(io::Error::other)?;
-        let credentials = match options.tokens.is_empty() {
-            true => None,
-            false => Some(Arc::new(Credentials::new(options.tokens)?)),
-        };
-        let tls = options.tls.map(TlsAcceptor::from);
-        Ok(Self { sessions: Arc::new(sessions), credentials, running: Arc::default(), tls })
+        Ok(Self { sessions: Arc::new(sessions), guard, running: Arc::default() })
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
@@ -140,12 +102,14 @@ impl Server {
     }
 
     async fn serve(&self, socket: TcpStream) {
+        let current = self.guard.current();
+        let tls = current.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config(Protocol::Postgres)));
         let handlers = Handlers {
             sessions: Arc::clone(&self.sessions),
-            startup: Arc::new(Startup::new(self.credentials.as_ref(), Arc::clone(&self.running), self.tls.is_some())),
+            startup: Arc::new(Startup::new(Arc::clone(&self.guard), current, Arc::clone(&self.running))),
             running: Arc::clone(&self.running),
         };
-        if let Err(error) = connection::serve(socket, self.tls.clone(), handlers).await {
+        if let Err(error) = connection::serve(socket, tls, handlers).await {
             tracing::debug!(%error, "a PostgreSQL connection broke");
         }
     }

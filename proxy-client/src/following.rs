@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::Uri;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,7 +17,7 @@ use tollgate_policies::{Enforcer, Standpoint};
 use tonic::Streaming;
 
 use crate::backoff::Backoff;
-use crate::engine_channel::{connect, in_time, log_end};
+use crate::engine_channel::{EngineAddress, connect, in_time, log_end};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often demand is looked for.
@@ -34,8 +33,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Who follows, and whom.
 #[derive(Debug, Clone)]
 pub struct FollowingConfig {
-    /// The engine's gRPC address, `http://host:port`.
-    pub engine: Uri,
+    /// The engine.
+    pub engine: EngineAddress,
     /// Name of the reporter, unique in the fleet.
     pub reporter: String,
     /// Microseconds since the epoch at the start of this run.
@@ -129,8 +128,8 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn open(shared: &'a Shared) -> Result<Self, tonic::Status> {
-        let mut client =
-            DecisionsClient::new(connect(&shared.config.engine).await?).max_decoding_message_size(SNAPSHOT_BYTES_MAX);
+        let connection = connect(&shared.config.engine).await?;
+        let mut client = DecisionsClient::new(connection.channel.clone()).max_decoding_message_size(SNAPSHOT_BYTES_MAX);
         let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
         let Standpoint { called, calling, calls } = shared.config.standpoint.clone();
         let starts_over = shared.starts_over.load(Ordering::Relaxed);
@@ -145,7 +144,7 @@ impl<'a> Session<'a> {
         };
         // The queue is new and has room.
         let _ = requests.try_send(v1::WatchRequest { hello: Some(hello), ..request(shared) });
-        let snapshots = client.watch(ReceiverStream::new(queue)).await?.into_inner();
+        let snapshots = client.watch(connection.request(ReceiverStream::new(queue))).await?.into_inner();
         Ok(Self { shared, requests, snapshots, heartbeat: interval(HEARTBEAT), has_whole: false })
     }
 

@@ -30,6 +30,7 @@ mod upstream;
 mod wanted_headers;
 
 pub use config::{Buffers, Identity, Inbound, ProxyConfig, Timeouts, Upstream, UpstreamProtocol, WithoutSnapshot};
+pub use engine_channel::{EngineAddress, EngineTls};
 pub use following::{Following, FollowingConfig};
 pub use listen::ListenError;
 pub use names::{BadServiceName, ServiceName};

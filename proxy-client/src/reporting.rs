@@ -11,17 +11,17 @@ pub use recorder::{Recorded, Recorder};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::Uri;
 use tokio_util::sync::CancellationToken;
 use tollgate_attributes::BatchLimits;
 
+use crate::engine_channel::EngineAddress;
 use outbox::Outbox;
 
 /// Who reports, to whom, and how much may wait.
 #[derive(Debug, Clone)]
 pub struct ReportingConfig {
-    /// The engine's gRPC address, `http://host:port`.
-    pub engine: Uri,
+    /// The engine.
+    pub engine: EngineAddress,
     /// Name of the reporter, unique in the fleet.
     pub reporter: String,
     /// Microseconds since the epoch at the start of this run.

@@ -10,6 +10,7 @@
     reason = "a test or benchmark that cannot go on fails"
 )]
 
+mod access;
 mod closed_loop;
 mod command_line;
 mod demo;

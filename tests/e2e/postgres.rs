@@ -204,52 +204,6 @@ async fn flight_sql_answers_and_takes_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_passwords_and_tls_is_required() {
-    let files = tempfile::TempDir::new().unwrap();
-    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .arg("-out")
-        .arg(&cert)
-        .arg("-keyout")
-        .arg(&key)
-        .output();
-    let made = made.unwrap_or_else(|error| panic!("`openssl`: {error}; install the peers with tests/setup.sh"));
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let settings = format!(
-        "auth: {{ tokens: [{{ name: analyst, token: 0123456789abcdef }}] }}\ntls: {{ cert: {}, key: {} }}\n",
-        cert.display(),
-        key.display()
-    );
-    let seen = Seen::start(&settings).await;
-    let port = seen.engine.postgres.port();
-    let connect = async |user: &'static str, token: &'static str, sslmode: &'static str| {
-        let cert = cert.clone();
-        blocking(move || {
-            let dsn = format!(
-                "host=127.0.0.1 port={port} user={user} dbname=tollgate sslmode={sslmode} sslrootcert={}",
-                cert.display()
-            );
-            let output = Command::new("psql")
-                .args(["-X", "-A", "-t", "-c", "SELECT count(*) FROM requests", &dsn])
-                .env("PGPASSWORD", token)
-                .output()
-                .unwrap();
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-        })
-        .await
-    };
-    assert_eq!(connect("analyst", "0123456789abcdef", "verify-full").await, "5\n");
-    let wrong = connect("analyst", "0123456789abcdeg", "require").await;
-    assert!(wrong.contains("authentication failed"), "{wrong}");
-    let unknown = connect("somebody", "0123456789abcdef", "require").await;
-    assert!(unknown.contains("authentication failed"), "{unknown}");
-    let clear = connect("analyst", "0123456789abcdef", "disable").await;
-    assert!(clear.contains("connect with TLS"), "{clear}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_query_is_stopped_while_rows_come_in() {
     let seen = Seen::start("query: { timeout: 2s }\n").await;
     let address = seen.engine.postgres;

@@ -11,17 +11,18 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tollgate_api::v1;
 use tollgate_attributes::{ATTRIBUTES, Kind, attribute};
-use tollgate_engine::Engine;
+use tollgate_engine::{Engine, Identity};
 use tonic::Status;
 
 /// Rows of one admitted batch, as proxies send them.
 const BATCH_ROWS: usize = 8_192;
-/// The name that these rows are reported under.
+/// What the names begin with that these rows are reported under.
 const REPORTER: &str = "flight";
 
 /// Takes in all rows and returns their number. An error says how many were kept before it.
 pub(super) async fn rows(
     engine: &Engine,
+    identity: &Identity,
     table: &str,
     mut batches: BoxStream<'static, Result<RecordBatch, Status>>,
 ) -> Result<i64, Status> {
@@ -30,7 +31,12 @@ pub(super) async fn rows(
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-    let hello = v1::ReportHello { reporter: format!("{REPORTER}-{epoch}"), epoch, agent: "arrow-flight".to_owned() };
+    // Beside the proxies' names, so that no client of Arrow can take the place of one.
+    let reporter = match identity.is_anonymous() {
+        true => format!("{REPORTER}-{epoch}"),
+        false => format!("{REPORTER}-{}-{epoch}", identity.name()),
+    };
+    let hello = v1::ReportHello { reporter, epoch, agent: "arrow-flight".to_owned() };
     let session = engine.report(hello).map_err(|error| Status::unavailable(error.to_string()))?;
     let (mut kept, mut sequence) = (0, 0);
     while let Some(batch) = batches.try_next().await? {

@@ -55,10 +55,17 @@ impl FlightSqlService for Flight {
 
     async fn do_handshake(
         &self,
-        _request: Request<Streaming<HandshakeRequest>>,
+        request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>>, Status> {
-        // Nobody is asked for a name yet: whoever reaches the port is believed.
-        Ok(Response::new(Box::pin(futures::stream::empty())))
+        // Whoever gets here was let in. Clients that begin with name and token are told to go on with the token alone.
+        let authorization = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let bearer = authorization.and_then(crate::guard::secret).map(|secret| format!("Bearer {secret}"));
+        let mut response: Response<Pin<Box<dyn Stream<Item = _> + Send>>> =
+            Response::new(Box::pin(futures::stream::empty()));
+        if let Some(bearer) = bearer.and_then(|bearer| bearer.parse().ok()) {
+            response.metadata_mut().insert("authorization", bearer);
+        }
+        Ok(response)
     }
 
     async fn get_flight_info_statement(
@@ -130,7 +137,8 @@ impl FlightSqlService for Flight {
         command: CommandStatementIngest,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        ingest::rows(&self.engine, &command.table, batches(request)).await
+        let identity = crate::grpc::identity(request.extensions())?;
+        ingest::rows(&self.engine, &identity, &command.table, batches(request)).await
     }
 
     async fn do_put_fallback(
@@ -140,7 +148,8 @@ impl FlightSqlService for Flight {
     ) -> Result<Response<<Self as FlightService>::DoPutStream>, Status> {
         let first = Pin::new(request.get_mut()).peek().await.cloned().transpose()?;
         let path = first.and_then(|data| data.flight_descriptor).map(|descriptor| descriptor.path).unwrap_or_default();
-        let rows = ingest::rows(&self.engine, &path.join("."), batches(request)).await?;
+        let identity = crate::grpc::identity(request.extensions())?;
+        let rows = ingest::rows(&self.engine, &identity, &path.join("."), batches(request)).await?;
         let result = PutResult { app_metadata: format!("{{\"rows\":{rows}}}").into() };
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(result)]))))
     }

@@ -1,8 +1,11 @@
 //! `/healthz` and `/readyz`.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+
+use tollgate_engine::Identity;
 
 use super::{Served, json};
 
@@ -11,10 +14,13 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// 200 as long as the engine serves, also with a refused policy change: the last good policies are in force, and the body
-/// names what was refused.
-pub(super) async fn ready(State(served): State<Served>) -> impl IntoResponse {
+/// names what was refused. Who is not known learns the code alone.
+pub(super) async fn ready(State(served): State<Served>, asker: Option<Extension<Identity>>) -> impl IntoResponse {
     let status = served.engine.status();
     let code = if status.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::to_value(&status).unwrap_or_default();
+    let body = match asker {
+        Some(_) => serde_json::to_value(&status).unwrap_or_default(),
+        None => serde_json::json!({ "is_ready": status.is_ready }),
+    };
     (code, json(&body))
 }

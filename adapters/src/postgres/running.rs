@@ -11,6 +11,7 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::messages::cancel::CancelRequest;
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use tokio_util::sync::CancellationToken;
+use tollgate_engine::Identity;
 
 use super::error::fatal;
 
@@ -25,7 +26,8 @@ pub(super) struct Running {
 
 impl Running {
     /// Lets the client cancel what it runs, for as long as it is connected.
-    pub(super) fn register(self: &Arc<Self>, client: &impl ClientInfo) {
+    pub(super) fn register(self: &Arc<Self>, client: &impl ClientInfo, identity: &Identity) {
+        tracing::debug!(name = identity.name(), "a PostgreSQL client is in");
         let (pid, secret) = client.pid_and_secret_key();
         let (key, current) = (key(pid, &secret), Current::default());
         lock(&self.clients).insert(key.clone(), Arc::clone(&current));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tollgate_config::{ByteSize, DurationText};
@@ -34,6 +35,10 @@ pub(super) struct RawConfig {
     pub(super) name: String,
     #[serde(default = "default_engine")]
     pub(super) engine: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) engine_tls: Option<RawEngineTls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) engine_token_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +73,18 @@ pub(super) struct RawConfig {
     pub(super) buffers: RawBuffers,
     #[serde(default)]
     pub(super) timeouts: RawTimeouts,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RawEngineTls {
+    pub(super) ca: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

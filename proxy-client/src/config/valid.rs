@@ -12,7 +12,8 @@ use tollgate_attributes::BatchLimits;
 use tollgate_config::{ConfigError, Exposed, Problem, check_listen};
 use tollgate_policies::Standpoint;
 
-use super::raw::{Identity, RawConfig, WithoutSnapshot};
+use super::raw::{Identity, RawConfig, RawEngineTls, WithoutSnapshot};
+use crate::engine_channel::{EngineAddress, EngineTls};
 use crate::names::ServiceName;
 use crate::routes::Routes;
 
@@ -20,7 +21,7 @@ use crate::routes::Routes;
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
     pub(crate) name: String,
-    pub(crate) engine: Uri,
+    pub(crate) engine: EngineAddress,
     pub(crate) service: Option<ServiceName>,
     pub(crate) version: String,
     pub(crate) identity: Identity,
@@ -160,7 +161,7 @@ struct Check {
 impl Check {
     fn config(&mut self, raw: &RawConfig) -> Option<ProxyConfig> {
         self.listens(raw);
-        let engine = self.engine(&raw.engine);
+        let engine = self.engine(raw);
         let service = raw.service.as_deref().map(|service| self.value("service", service.parse()));
         let inbound = raw.inbound.as_ref().map(|inbound| {
             let forward = self.upstream("inbound.forward", &inbound.forward)?;
@@ -232,13 +233,45 @@ impl Check {
         }
     }
 
-    fn engine(&mut self, text: &str) -> Option<Uri> {
+    fn engine(&mut self, raw: &RawConfig) -> Option<EngineAddress> {
+        let text = &raw.engine;
         let uri = text.parse::<Uri>().ok();
-        let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.port_u16().is_some() && uri.path() == "/");
-        if uri.is_none() {
-            self.problem(format!("`engine: {text}` is no address of an engine: write `http://host:port`"));
+        let is_address = |uri: &Uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.port_u16().is_some() && uri.path() == "/"
+        };
+        let Some(uri) = uri.filter(is_address) else {
+            self.problem(format!(
+                "`engine: {text}` is no address of an engine: write `http://host:port` or `https://host:port`"
+            ));
+            return None;
+        };
+        let is_tls = uri.scheme_str() == Some("https");
+        if is_tls != raw.engine_tls.is_some() {
+            self.problem(match is_tls {
+                true => {
+                    "`engine: https://…` needs `engine_tls: { ca: FILE }`: the authority of the engine's certificate"
+                }
+                false => "`engine_tls` is there, and `engine` does not begin with `https://`",
+            });
         }
-        uri
+        let is_loopback = uri.host().is_some_and(is_loopback);
+        if raw.engine_token_file.is_some() && !is_tls && !is_loopback && !raw.insecure {
+            self.problem("`engine_token_file`: a token would leave this machine in the clear: use `https://`");
+        }
+        let tls = raw.engine_tls.as_ref().and_then(|tls| self.engine_tls(tls));
+        Some(EngineAddress { uri, tls, token_file: raw.engine_token_file.clone() })
+    }
+
+    fn engine_tls(&mut self, raw: &RawEngineTls) -> Option<EngineTls> {
+        let client = match (&raw.cert, &raw.key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            (None, None) => None,
+            _ => {
+                self.problem("`engine_tls` needs both `cert` and `key`, or neither");
+                return None;
+            }
+        };
+        Some(EngineTls { ca: raw.ca.clone(), client, server_name: raw.server_name.clone() })
     }
 
     fn services(&mut self, raw: &BTreeMap<String, Vec<String>>) -> BTreeMap<ServiceName, Vec<Upstream>> {
@@ -338,6 +371,11 @@ fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// The service with the process id, which differs between the replicas of one machine.
 fn default_name(raw: &RawConfig) -> String {
     let service = raw.service.as_deref().unwrap_or("gateway").replace('/', "-");
@@ -408,6 +446,25 @@ mod tests {
             assert!(problems.contains(expected), "{expected} is missing in\n{problems}");
         }
         assert_eq!(problems.lines().count(), 13, "{problems}");
+    }
+
+    #[test]
+    fn an_engine_with_tls_is_known_by_its_authority() {
+        let with = |engine: &str| parse(&format!("{engine}service: a/b\noutbound: {{ listen: 127.0.0.1:0 }}\n"));
+        let config =
+            with("engine: https://engine:7401\nengine_tls: { ca: ca.pem, cert: c.pem, key: k.pem }\n").unwrap();
+        let tls = config.engine.tls.unwrap();
+        assert_eq!((tls.ca, tls.client), ("ca.pem".into(), Some(("c.pem".into(), "k.pem".into()))));
+        for (engine, expected) in [
+            ("engine: https://engine:7401\n", "needs `engine_tls: { ca: FILE }`"),
+            ("engine_tls: { ca: ca.pem }\n", "does not begin with `https://`"),
+            ("engine: https://e:1\nengine_tls: { ca: ca.pem, key: k.pem }\n", "needs both `cert` and `key`"),
+            ("engine: http://engine:7401\nengine_token_file: t\n", "would leave this machine in the clear"),
+        ] {
+            let problems = with(engine).unwrap_err();
+            assert!(problems.contains(expected) && problems.lines().count() == 1, "{expected}: {problems}");
+        }
+        assert!(with("engine_token_file: t\n").is_ok(), "on this machine a token is safe");
     }
 
     #[test]

@@ -52,13 +52,14 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn open(reporting: &'a Reporting) -> Result<Self, tonic::Status> {
         let config = &reporting.shared.config;
-        let mut client = TelemetryClient::new(connect(&config.engine).await?);
+        let connection = connect(&config.engine).await?;
+        let mut client = TelemetryClient::new(connection.channel.clone());
         let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
         let hello =
             v1::ReportHello { reporter: config.reporter.clone(), epoch: config.epoch, agent: config.agent.clone() };
         // The queue is new and has room.
         let _ = requests.try_send(request(Message::Hello(hello)));
-        let responses = client.report(ReceiverStream::new(queue)).await?.into_inner();
+        let responses = client.report(connection.request(ReceiverStream::new(queue))).await?.into_inner();
         Ok(Self { reporting, requests, responses, sent: 0, losses_sent: RowLosses::default() })
     }
 

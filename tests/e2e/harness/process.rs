@@ -17,7 +17,10 @@ use super::{Answer, PATIENCE, eventually, get, until};
 pub(crate) fn tollgate(args: &[&str]) -> Command {
     let binary = std::env::var_os("TOLLGATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tollgate").into());
     let mut command = Command::new(binary);
-    command.args(args).env_remove("TOLLGATE_LOG").env_remove("TOLLGATE_ENGINE");
+    command.args(args);
+    for name in ["LOG", "ENGINE", "TOKEN_FILE", "CA", "CERT", "KEY"] {
+        command.env_remove(format!("TOLLGATE_{name}"));
+    }
     command
 }
 
