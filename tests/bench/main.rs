@@ -18,8 +18,11 @@ mod figures;
 mod first_answer;
 mod ingest;
 mod limit;
+mod mesh;
 mod policy_edit;
 mod proxy;
+mod queries;
+mod soak;
 
 use e2e::harness;
 
@@ -39,6 +42,12 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("first-answer") {
         first_answer::run()?;
+    }
+    if is_wanted("queries") {
+        runtime.block_on(queries::run())?;
+    }
+    if is_wanted("soak") {
+        runtime.block_on(soak::run())?;
     }
     if is_wanted("proxy") {
         runtime.block_on(proxy::run())?;

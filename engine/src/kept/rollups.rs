@@ -4,10 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
-use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status};
-use tollgate_store::Derive;
+use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status, Taken};
+use tollgate_store::{Derive, Derived};
 
 use super::tables::index;
 
@@ -49,6 +50,15 @@ impl Rollups {
     }
 }
 
+/// What was counted up to a seal.
+struct Counted(Taken);
+
+impl Derived for Counted {
+    fn rows(&self) -> Result<Vec<(usize, RecordBatch)>, ArrowError> {
+        Ok(self.0.finish()?.into_iter().map(|(table, rows)| (index(table), rows)).collect())
+    }
+}
+
 impl Derive for Rollups {
     fn add(&mut self, rows: &RecordBatch) {
         if let Err(error) = self.aggregator.add(rows) {
@@ -60,11 +70,10 @@ impl Derive for Rollups {
         self.rows()
     }
 
-    /// The same batches, because most were made before, for queries: nobody waits for them to be sorted.
-    fn take(&mut self) -> Vec<(usize, RecordBatch)> {
-        let rows = self.rows();
-        drop(self.aggregator.take());
-        rows
+    fn take(&mut self) -> Box<dyn Derived> {
+        let taken = self.aggregator.take();
+        *self.status.lock() = self.aggregator.status();
+        Box::new(Counted(taken))
     }
 
     fn reduce(&mut self, rows: RecordBatch) -> RecordBatch {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and what they share")]
 
 mod checks;
+mod files;
 mod harness;
 mod policies;
 mod queries;
