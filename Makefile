@@ -35,9 +35,11 @@ generate: ## Writes what is generated and committed: protobuf code, the vocabula
 bench: setup ## Measures beside peers; figures and method in tests/bench/README.md
 	tests/bench/run.sh $(ARGS)
 
-soak: ## The property tests of everything that reads outside bytes, with many more cases
+soak: ## The property tests of everything that reads outside bytes, and kill -9, with many more cases; hours
 	PROPTEST_CASES=100000 TOLLGATE_SEEDS=50000 TOLLGATE_POLICY_CASES=2000000 \
+		TOLLGATE_STORE_CASES=5000 \
 		$(CARGO) test --release --locked -p tollgate-engine -p tollgate-policies -p tollgate-promql -p tollgate-proxy-client -p tollgate-rollups -p tollgate-store
+	TOLLGATE_KILLS=500 $(CARGO) test --release --workspace --locked --test e2e -- storage
 
 fuzz: ## Fuzzes every parser of outside bytes for FUZZ_SECONDS each; needs a C++ compiler, installs cargo-fuzz
 	tests/fuzz.sh

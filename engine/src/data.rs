@@ -97,14 +97,14 @@ impl DataDir {
         &self.id
     }
 
+    /// The id of the engine that uses a directory, or has used it; `None` when it has none yet.
+    pub(crate) fn id_of(path: &Path) -> Result<Option<String>, DataError> {
+        Ok(read(&path.join(IDENTITY))?.map(|id| id.trim().to_owned()))
+    }
+
     /// Contents of a file; `None` when there is none yet.
     pub(crate) fn read(&self, name: &str) -> Result<Option<String>, DataError> {
-        let path = self.path.join(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &path)(error)),
-        }
+        read(&self.path.join(name))
     }
 
     /// Replaces a file. When this returns it is on disk, and at no moment is there half of it.
@@ -126,14 +126,22 @@ impl DataDir {
     }
 
     fn identity(&self) -> Result<String, DataError> {
-        if let Some(id) = self.read(IDENTITY)? {
-            return Ok(id.trim().to_owned());
+        if let Some(id) = Self::id_of(&self.path)? {
+            return Ok(id);
         }
         // Two keys of the standard library's hash maps: random enough to tell engines apart, which is all that it is for.
         let random = || RandomState::new().build_hasher().finish();
         let id = format!("{:016x}{:016x}", random(), random());
         self.write(IDENTITY, &id)?;
         Ok(id)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, DataError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
     }
 }
 

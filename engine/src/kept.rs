@@ -8,12 +8,14 @@ mod state;
 mod tables;
 mod uses;
 
+use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::{BoxFuture, FutureExt as _};
 use object_store::ObjectStore;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
-use tollgate_store::{MemoryLimits, Record, Store, StoreError, StoreOptions, View};
+use tollgate_store::{MemoryLimits, Record, SealedFile, Store, StoreError, StoreOptions, View};
 
 pub use self::remote::{RemoteConfig, RemoteError};
 pub use self::retention::RetentionConfig;
@@ -46,7 +48,7 @@ impl Kept {
         let runtime = threads.build();
         let runtime = runtime.map_err(|error| EngineError::Queries(error.to_string()))?;
         let handle = runtime.handle().clone();
-        let options = options(config, dir)?;
+        let options = options(config, dir.path(), dir.id())?;
         let counting = Arc::<Counting>::default();
         let derive = Rollups::new(&config.sampling, &counting);
         let limits = config.admission;
@@ -97,6 +99,13 @@ impl Views for Kept {
     fn objects(&self) -> Option<Arc<dyn ObjectStore>> {
         Some(self.store.object_store())
     }
+
+    fn examine(&self, files: Vec<Arc<SealedFile>>) -> BoxFuture<'static, bool> {
+        let store = Arc::clone(&self.store);
+        // On the store's own threads: a file is read whole.
+        let examined = self.handle.spawn(async move { store.examine(files).await });
+        async move { matches!(examined.await, Ok(Ok(true))) }.boxed()
+    }
 }
 
 impl Drop for Kept {
@@ -109,8 +118,8 @@ impl Drop for Kept {
 }
 
 /// How the store is opened.
-pub(crate) fn options(config: &EngineConfig, dir: &DataDir) -> Result<StoreOptions, EngineError> {
-    let mut options = StoreOptions::new(dir.path().to_owned(), dir.id());
+pub(crate) fn options(config: &EngineConfig, dir: &Path, engine: &str) -> Result<StoreOptions, EngineError> {
+    let mut options = StoreOptions::new(dir.to_owned(), engine);
     options.remote = config.remote.as_ref().map(RemoteConfig::open).transpose()?;
     options.durability = config.durability;
     options.memory = MemoryLimits {

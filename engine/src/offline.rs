@@ -1,9 +1,10 @@
-//! A data directory on which no engine runs: what is in it is checked, compacted or copied.
+//! A data directory on which no engine runs: what is in it is checked, compacted or copied. Checked it is beside a running engine, too.
 
 mod log;
 
 use tollgate_store::{
-    Export, Exported, Fault, Opened, Progress, Sealed, SealedOptions, SealedStatus, StoreError, StoreOptions,
+    Export, Exported, Fault, Inspection, Opened, Progress, Sealed, SealedOptions, SealedStatus, StoreError,
+    StoreOptions,
 };
 
 pub use self::log::LogCheck;
@@ -16,8 +17,12 @@ use crate::kept::{self, Kept};
 /// What a check found.
 #[derive(Debug, Clone)]
 pub struct Checked {
+    /// Whether an engine uses the directory.
+    pub is_running: bool,
     /// Sealed files.
     pub files: Progress,
+    /// Files that the engine replaced or removed before they were checked; what came in their place was.
+    pub vanished: usize,
     /// The log.
     pub log: LogCheck,
     /// Everything that is not as it was written; nothing when all is well.
@@ -34,22 +39,33 @@ pub async fn status(config: &EngineConfig) -> Result<SealedStatus, EngineError> 
     Ok(sealed.status(WallTime::now().us))
 }
 
-/// Reads every record of the log and every sealed file, and says what is not as it was written. `progress` is called after
-/// each file.
+/// Reads every record of the log and every sealed file, and says what is not as it was written, or where the two do not agree.
+/// Changes nothing, and may be done beside a running engine. `progress` is called after each file.
 ///
 /// # Errors
-/// As [`status`].
+/// There is no such directory, or what it says about itself is damaged.
 pub async fn verify(
     config: &EngineConfig,
     progress: impl FnMut(Progress) + Send + 'static,
 ) -> Result<Checked, EngineError> {
-    let dir = lock(config)?;
-    // The log first: the way it is now, before anything is opened.
-    let (path, limits) = (dir.path().join("log"), config.admission);
-    let checking = tokio::task::spawn_blocking(move || log::check(&path, &limits));
+    // Nobody else begins anything while this is held.
+    let (lock, other) = match self::lock(config) {
+        Ok(dir) => (Some(dir), None),
+        Err(EngineError::Data(error @ DataError::InUse { .. })) => {
+            // An engine that has no id yet has no rows.
+            (None, Some(DataDir::id_of(&config.data)?.ok_or(error)?))
+        }
+        Err(error) => return Err(error),
+    };
+    let id = other.as_deref().or(lock.as_ref().map(DataDir::id)).unwrap_or_default();
+    let StoreOptions { dir, engine, disk, remote, compaction, .. } = kept::options(config, &config.data, id)?;
+    let options = SealedOptions { dir, engine, disk, remote, compaction };
+    // The files first, as of one record; then the log, which begins at that one or before, and goes on beyond it.
+    let inspection = Inspection::open(options, kept::specs(&config.retention)).await?;
+    let (path, limits, sealed) = (config.data.join("log"), config.admission, inspection.clone());
+    let checking = tokio::task::spawn_blocking(move || log::check(&path, &limits, sealed.sealed()));
     let (log, mut faults) = checking.await.map_err(|_| StoreError::Stopping)??;
-    let (sealed, _) = open_sealed(config, &dir).await?;
-    let verified = sealed.verify(progress).await?;
+    let verified = inspection.verify(progress).await?;
     faults.extend(verified.faults);
     if let Some(first) = log.first.filter(|first| *first > verified.sealed_through.next()) {
         let problem = format!(
@@ -58,7 +74,7 @@ pub async fn verify(
         );
         faults.push(Fault { name: "log".to_owned(), problem });
     }
-    Ok(Checked { files: verified.progress, log, faults })
+    Ok(Checked { is_running: lock.is_none(), files: verified.progress, vanished: verified.vanished, log, faults })
 }
 
 /// Names of the store's tables, in the order of their indexes.
@@ -75,7 +91,7 @@ fn lock(config: &EngineConfig) -> Result<DataDir, EngineError> {
 }
 
 async fn open_sealed(config: &EngineConfig, dir: &DataDir) -> Result<(Sealed, Opened), EngineError> {
-    let StoreOptions { dir, engine, disk, remote, compaction, .. } = kept::options(config, dir)?;
+    let StoreOptions { dir, engine, disk, remote, compaction, .. } = kept::options(config, dir.path(), dir.id())?;
     let options = SealedOptions { dir, engine, disk, remote, compaction };
     Ok(Sealed::open(options, kept::specs(&config.retention)).await?)
 }

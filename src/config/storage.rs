@@ -1,7 +1,7 @@
 //! What `tollgate.yaml` says about rows: how durable, how long, where, and which of them.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
@@ -9,7 +9,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_config::{ByteSize, DurationText, Problem};
 use tollgate_engine::{
-    Durability, MINUTES_KEPT_MIN, RemoteConfig, RetentionConfig, SECONDS_KEPT_MIN, SamplingConfig, TableRetention,
+    Durability, EngineConfig, MINUTES_KEPT_MIN, RemoteConfig, RetentionConfig, SECONDS_KEPT_MIN, SamplingConfig,
+    TableRetention,
 };
 
 /// When a row counts as kept.
@@ -145,6 +146,21 @@ impl Retention {
     }
 }
 
+/// When rows become files: whatever is reached first. Before that they are in the log and in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Seal {
+    pub(crate) after: DurationText,
+    pub(crate) rows: NonZeroU64,
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        let EngineConfig { seal_after, seal_rows, .. } = EngineConfig::default();
+        Self { after: DurationText(seal_after), rows: NonZeroU64::new(seal_rows).unwrap_or(NonZeroU64::MIN) }
+    }
+}
+
 /// An S3-compatible store. Credentials come from the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -214,6 +230,13 @@ mod tests {
         assert!(error.contains("unknown key `retention.requests.aeg`"), "{error}");
         let short = parse("retention: { traffic_1s: 1m, traffic_1m: 1h }").unwrap();
         assert_eq!(short.retention.problems().len(), 2);
+    }
+
+    #[test]
+    fn rows_are_sealed_by_age_and_number() {
+        let config = parse("seal: { after: 5s, rows: 5000 }").unwrap().engine();
+        assert_eq!((config.seal_after.as_secs(), config.seal_rows), (5, 5_000));
+        assert!(parse("seal: { rows: 0 }").is_err());
     }
 
     #[test]

@@ -10,6 +10,12 @@ pub(crate) fn print(what: &str, mut times: Vec<Duration>) {
     println!("{what}: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} times)", at(0.5), at(0.99), at(1.0), times.len());
 }
 
+/// A number from the command line, such as `--rows=1000`.
+pub(crate) fn option(name: &str, otherwise: u64) -> u64 {
+    let value = |arg: String| arg.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+    std::env::args().find_map(value).unwrap_or(otherwise)
+}
+
 /// User and system time that a process and its threads have used, those that have ended included.
 pub(crate) fn cpu(pid: u32) -> Duration {
     cpu_in(format!("/proc/{pid}/stat").as_ref())

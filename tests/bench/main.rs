@@ -18,10 +18,13 @@ mod figures;
 mod filling;
 mod first_answer;
 mod limit;
+mod mesh;
 mod panels;
 mod policy_edit;
 mod proxy;
+mod queries;
 mod replay;
+mod soak;
 mod sustained;
 
 use e2e::harness;
@@ -45,6 +48,12 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("first-answer") {
         first_answer::run()?;
+    }
+    if is_wanted("queries") {
+        runtime.block_on(queries::run())?;
+    }
+    if is_wanted("soak") {
+        runtime.block_on(soak::run())?;
     }
     if is_wanted("proxy") {
         runtime.block_on(proxy::run())?;

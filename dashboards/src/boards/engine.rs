@@ -22,7 +22,7 @@ pub(super) fn board() -> Board {
             (
                 "Storage",
                 vec![
-                    lines("State of the storage", "short", "1 for the state that it is in: ok, full or failing. When it is not ok, acknowledgements wait.", "max by (state) (tollgate_storage_state)", "{{state}}"),
+                    lines("State of the storage", "short", "1 for the state that it is in: ok, full, behind or failing. While it is behind, rows are kept in the log and cannot be sealed; when it is full or failing, acknowledgements wait.", "max by (state) (tollgate_storage_state)", "{{state}}"),
                     lines("Bytes in memory", "bytes", "Rows that are not sealed, and sealed ones that are kept to spare reading files.", "sum(tollgate_storage_hot_bytes)", "not sealed")
                         .engine("sum(tollgate_storage_resident_bytes)", "sealed"),
                     lines("Bytes on disk", "bytes", "The log, and sealed files by table.", "sum(tollgate_storage_log_bytes)", "log")

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use datafusion::execution::context::SessionContext;
 use tollgate_policies::{
-    Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, SignalSchema, Slices, Sources, compile, compile_aside,
+    Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, SignalSchema, Slices, Sources, compile,
+    compile_aside,
 };
 
 use crate::clock::WallTime;

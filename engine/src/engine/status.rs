@@ -44,7 +44,7 @@ impl Engine {
         let loaded_at = inner.book.loaded().map(|loaded| loaded.loaded_at).unwrap_or_default();
         Status {
             is_ready: !inner.stop.is_cancelled(),
-            storage: inner.kept.store.status().disk().into(),
+            storage: inner.kept.store.disk().into(),
             policies: PolicyStatus {
                 version: newest.policies_version,
                 digest: newest.slices.all().digest().to_owned(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
-use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status};
-use tollgate_store::Derive;
+use tollgate_rollups::{Aggregator, Limits, Sampler, SamplingRule, Status, Taken};
+use tollgate_store::{Derive, Derived};
 
 use super::tables::index;
 use super::uses::CountedUses;
@@ -85,6 +85,15 @@ impl Rollups {
     }
 }
 
+/// What was counted up to a seal.
+struct Counted(Taken);
+
+impl Derived for Counted {
+    fn rows(&self) -> Result<Vec<(usize, RecordBatch)>, ArrowError> {
+        Ok(self.0.finish()?.into_iter().map(|(table, rows)| (index(table), rows)).collect())
+    }
+}
+
 impl Derive for Rollups {
     fn add(&mut self, rows: &RecordBatch) {
         if let Err(error) = self.shared.aggregator.lock().add(rows) {
@@ -98,11 +107,11 @@ impl Derive for Rollups {
         self.rows()
     }
 
-    /// The same batches, because most were made before, for queries: nobody waits for them to be sorted.
-    fn take(&mut self) -> Vec<(usize, RecordBatch)> {
-        let rows = self.rows();
-        drop(self.shared.aggregator.lock().take());
-        rows
+    fn take(&mut self) -> Box<dyn Derived> {
+        let mut aggregator = self.shared.aggregator.lock();
+        let taken = aggregator.take();
+        *self.shared.status.lock() = aggregator.status();
+        Box::new(Counted(taken))
     }
 
     fn reduce(&mut self, rows: RecordBatch) -> RecordBatch {

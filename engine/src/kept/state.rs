@@ -23,17 +23,24 @@ pub enum StorageState {
     Ok,
     /// There is no room on the disk: acknowledgements wait until there is.
     Full,
+    /// Rows cannot be sealed, such as while the object store is away: they are kept in the log, and acknowledgements go on while
+    /// there is room in memory.
+    Behind,
     /// Writing fails: acknowledgements wait until it works again.
     Failing,
 }
 
 impl StorageState {
+    /// All there are.
+    pub(crate) const ALL: [Self; 4] = [Self::Ok, Self::Full, Self::Behind, Self::Failing];
+
     /// The word for it in SQL and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Full => "full",
+            Self::Behind => "behind",
             Self::Failing => "failing",
         }
     }
@@ -53,6 +60,7 @@ impl From<DiskState> for StorageStatus {
         match disk {
             DiskState::Good => Self { state: StorageState::Ok, reason: None },
             DiskState::Full { reason } => Self { state: StorageState::Full, reason: Some(reason) },
+            DiskState::Behind { reason } => Self { state: StorageState::Behind, reason: Some(reason) },
             DiskState::Failing { reason } => Self { state: StorageState::Failing, reason: Some(reason) },
         }
     }

@@ -42,6 +42,7 @@ pub(super) struct StorageMetrics {
     file_bytes: Family<TableLabel, Gauge>,
     compaction_debt_bytes: Family<TableLabel, Gauge>,
     files_aside: Gauge,
+    rows_aside: Gauge,
     disk_free_bytes: Gauge,
     rollup_rows: Gauge,
     rollup_bytes: Gauge,
@@ -57,7 +58,7 @@ impl StorageMetrics {
             };
         }
         register! {
-            state: "1 for the state that the storage is in: ok, full or failing";
+            state: "1 for the state that the storage is in: ok, full, behind or failing";
             hot_rows: "Rows in memory that are not sealed";
             hot_bytes: "Memory of what is not sealed; acknowledgements wait when its bound is reached";
             resident_bytes: "Memory of sealed rows";
@@ -77,6 +78,7 @@ impl StorageMetrics {
             file_bytes: "Bytes of sealed files, by table";
             compaction_debt_bytes: "Bytes of files that are still to be rewritten, by table";
             files_aside: "Files that cannot be served and were set aside";
+            rows_aside: "Rows of files that cannot be served, as far as known";
             disk_free_bytes: "Bytes free where the data directory is";
             rollup_rows: "Rows of traffic_1s that are not sealed";
             rollup_bytes: "Memory of rollups that are not sealed";
@@ -100,7 +102,7 @@ impl StorageMetrics {
 
     fn note_memory(&self, store: &StoreStatus) {
         let now = StorageStatus::from(store.disk()).state;
-        for state in [StorageState::Ok, StorageState::Full, StorageState::Failing] {
+        for state in StorageState::ALL {
             self.state.get_or_create(&StateLabel { state: state.as_str() }).set(i64::from(state == now));
         }
         self.hot_rows.set(integer(store.hot_rows));
@@ -125,6 +127,7 @@ impl StorageMetrics {
 
     fn note_files(&self, store: &StoreStatus) {
         self.files_aside.set(integer(store.sealed.aside.len() as u64));
+        self.rows_aside.set(integer(store.sealed.aside.iter().map(|aside| aside.rows).sum()));
         for table in &store.sealed.tables {
             let label = TableLabel { table: table.name };
             self.files.get_or_create(&label).set(integer(table.files as u64));

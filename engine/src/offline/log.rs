@@ -1,9 +1,11 @@
-//! Checks the segments of the log: that they follow each other and the sealed files, and that each batch can be taken in.
+//! Checks the segments of the log: that they follow each other and the sealed files, that each batch can be taken in, and is in the log or
+//! in files, but not in both. The engine may be writing and removing segments meanwhile.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use tollgate_store::{Fault, Position, SegmentRecord, Step, read_segment};
+use tollgate_store::{Fault, Marks, Position, SegmentRecord, Step, read_segment};
 
 use crate::admission::{self, Arrival, DecodeLimits};
 use crate::data::DataError;
@@ -25,37 +27,48 @@ pub struct LogCheck {
     pub torn_bytes: u64,
 }
 
-/// Reads all segments.
-pub(super) fn check(dir: &Path, limits: &DecodeLimits) -> Result<(LogCheck, Vec<Fault>), DataError> {
-    let mut log = LogCheck::default();
+/// Reads all segments. `sealed` is the last record whose rows are in files, and the marks as of that record, from before.
+pub(super) fn check(
+    dir: &Path,
+    limits: &DecodeLimits,
+    sealed: (Position, &Marks),
+) -> Result<(LogCheck, Vec<Fault>), DataError> {
+    let mut check = Check { log: LogCheck::default(), last: None, runs: HashMap::new(), sealed, limits };
     let mut faults = Vec::new();
     let segments = segments(dir).map_err(|source| DataError::Io { action: "list", path: dir.to_owned(), source })?;
-    let mut last = None;
     for (index, path) in segments.iter().enumerate() {
-        let is_newest = index + 1 == segments.len();
+        let following = segments.get(index + 1).and_then(|path| first_of(path));
         let fault = |problem: String| Fault { name: path.display().to_string(), problem };
-        log.segments += 1;
         match fs::read(path) {
             Ok(bytes) => {
-                log.bytes += bytes.len() as u64;
-                let mut check = Check { log: &mut log, last: &mut last, limits };
-                faults.extend(check.segment(&bytes, is_newest).into_iter().map(fault));
+                check.log.segments += 1;
+                check.log.bytes += bytes.len() as u64;
+                faults.extend(check.segment(&bytes, following).into_iter().map(fault));
             }
+            // The engine has sealed what is in it, and all before it: what matters begins after it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (check.log.first, check.last) = (None, None),
             Err(error) => faults.push(fault(format!("cannot be read: {error}"))),
         }
     }
-    Ok((log, faults))
+    Ok((check.log, faults))
 }
 
+/// Runs of reporters that are followed; beyond these, batches of further ones are not compared.
+const RUNS_MAX: usize = 100_000;
+
 struct Check<'a> {
-    log: &'a mut LogCheck,
+    log: LogCheck,
     /// The last record that was found.
-    last: &'a mut Option<Position>,
+    last: Option<Position>,
+    /// The last batch of each reporter's run.
+    runs: HashMap<(Box<str>, u64), u64>,
+    sealed: (Position, &'a Marks),
     limits: &'a DecodeLimits,
 }
 
 impl Check<'_> {
-    fn segment(&mut self, bytes: &[u8], is_newest: bool) -> Vec<String> {
+    /// `following` is where the next segment begins; the newest one has none.
+    fn segment(&mut self, bytes: &[u8], following: Option<Position>) -> Vec<String> {
         let records = match read_segment(bytes) {
             Ok((_, records)) => records,
             Err(error) => return vec![error.to_string()],
@@ -63,10 +76,14 @@ impl Check<'_> {
         let mut problems = Vec::new();
         for step in records {
             match step {
+                // The rest was written once more, after a sync that failed.
+                Step::Record(record) if following.is_some_and(|following| following <= record.position) => break,
                 Step::Record(record) => problems.extend(self.record(&record)),
-                Step::Damage(range) if is_newest && range.end == bytes.len() => {
+                Step::Damage(range) if range.end == bytes.len() && following.is_none() => {
                     self.log.torn_bytes += range.len() as u64
                 }
+                // Nothing is missing, as the next segment goes on where this one ends.
+                Step::Damage(range) if range.end == bytes.len() && following == self.last.map(Position::next) => {}
                 Step::Damage(range) => problems.push(format!("bytes {} to {} are damaged", range.start, range.end)),
             }
         }
@@ -81,6 +98,9 @@ impl Check<'_> {
         if let Some(before) = before.filter(|before| record.position > before.next()) {
             return Some(format!("record {} follows {before}: those between are missing", record.position));
         }
+        if let Some(problem) = self.repetition(record).or_else(|| self.disagreement(record)) {
+            return Some(problem);
+        }
         if record.rows == 0 {
             return None;
         }
@@ -92,6 +112,44 @@ impl Check<'_> {
         };
         Some(format!("record {} {problem}", record.position))
     }
+}
+
+impl Check<'_> {
+    /// A run's batches are kept in the order of their numbers, each once.
+    fn repetition(&mut self, record: &SegmentRecord<'_>) -> Option<String> {
+        let SegmentRecord { position, reporter, epoch, sequence, .. } = *record;
+        let run = (Box::from(reporter), epoch);
+        if self.runs.len() >= RUNS_MAX && !self.runs.contains_key(&run) {
+            return None;
+        }
+        let last = self.runs.insert(run, sequence).unwrap_or_default();
+        let problem = || {
+            format!("record {position} is batch {sequence} of `{reporter}` epoch {epoch}, and comes after batch {last}")
+        };
+        (sequence <= last).then(problem)
+    }
+
+    /// The manifest says up to which batch of each run files go: a batch that is sealed by position is so by number, too.
+    fn disagreement(&self, record: &SegmentRecord<'_>) -> Option<String> {
+        let SegmentRecord { position, reporter, epoch, sequence, .. } = *record;
+        let (through, marks) = self.sealed;
+        let mark = marks.sequence(reporter, epoch);
+        let is_sealed = position <= through;
+        // Of a run that was long ago the manifest has forgotten the mark.
+        if mark == 0 || is_sealed == (sequence <= mark) {
+            return None;
+        }
+        let place = if is_sealed { "in files" } else { "in no file" };
+        Some(format!(
+            "record {position} is {place} by its position, but `{reporter}` epoch {epoch} is sealed through batch {mark}, and it is batch {sequence}"
+        ))
+    }
+}
+
+/// The position that a segment begins with, which its name ends with.
+fn first_of(path: &Path) -> Option<Position> {
+    let first = path.file_stem()?.to_str()?.rsplit('-').next()?;
+    u64::from_str_radix(first, 16).ok().map(Position)
 }
 
 /// In the order of their positions, which their names end with.

@@ -1,23 +1,29 @@
 //! Runs one query: plans it, streams its rows, and holds it to its limits.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::context::{SQLOptions, SessionContext};
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::{SQLOptions, SessionContext, SessionState};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use parquet::errors::ParquetError;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{QueryError, QueryErrorKind};
 use super::pauses::{Watch, with_pauses};
-use super::stored::at_once;
+use super::stored::{at_once, examine};
 use super::{QueryLimits, QueryResult};
 use crate::metrics::Metrics;
 
@@ -61,7 +67,12 @@ pub(super) async fn start(
     let batches = futures::stream::unfold(waiting, move |waiting| async move {
         let (mut rows, task) = waiting?;
         match timeout_at(deadline, rows.recv()).await {
-            Ok(batch) => batch.map(|batch| (batch, Some((rows, task)))),
+            Ok(Some(batch)) => Some((batch, Some((rows, task)))),
+            // What ended without a word has broken off, and must not pass for a short answer.
+            Ok(None) => task.await.err().filter(JoinError::is_panic).map(|panic| {
+                tracing::error!(error = %panic, "a query broke off");
+                (Err(QueryError::new(QueryErrorKind::Execution, "the query broke off: please report this")), None)
+            }),
             Err(_) => Some((Err(timeout(limits.timeout)), None)),
         }
     });
@@ -115,11 +126,9 @@ impl Query {
         if head.send(Ok(Arc::new(Schema::clone(frame.schema().as_arrow())))).is_err() {
             return;
         }
-        // One moment for all tables of the query. It is held until the last row, as are the files that it reads.
         let (state, plan) = frame.into_parts();
-        let frame = DataFrame::new(at_once(state), plan);
-        let _moment = frame.task_ctx();
-        let streamed = timeout_at(deadline, stream(frame, &rows, self.limits.rows_max, &watch)).await;
+        let answer = answer(&state, &plan, &rows, self.limits.rows_max, &watch);
+        let streamed = timeout_at(deadline, answer).await;
         match streamed.map_err(|_| timeout(self.limits.timeout)).and_then(|streamed| streamed) {
             Ok(()) => self.outcome.outcome = "ok",
             Err(error) => {
@@ -144,17 +153,67 @@ pub(super) fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
-async fn stream(frame: DataFrame, rows: &Rows, rows_max: usize, watch: &Arc<Watch>) -> Result<(), QueryError> {
+/// Runs a query. When it meets files that cannot be served, and no row has gone out yet, it begins anew without them.
+async fn answer(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    rows: &Rows,
+    rows_max: usize,
+    watch: &Arc<Watch>,
+) -> Result<(), QueryError> {
+    let mut asides = 0;
+    loop {
+        // One moment for all tables of the query. It is held until the last row, as are the files that it reads.
+        let frame = DataFrame::new(at_once(state.clone()), plan.clone());
+        let moment = frame.task_ctx();
+        let mut sent = 0;
+        let error = match stream(frame, rows, rows_max, watch, &mut sent).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if !is_of_files(&error) || !examine(moment.session_config()).await {
+            return Err(error.into());
+        }
+        asides += 1;
+        if sent > 0 || asides > ASIDES_MAX {
+            let error = QueryError::from(error);
+            return Err(error.with_help("the file was set aside, see `storage_files`: ask again, and the rest is read"));
+        }
+    }
+}
+
+/// How often a query begins anew because of files that cannot be served.
+const ASIDES_MAX: usize = 8;
+
+/// Whether a sealed file could not be read.
+fn is_of_files(error: &DataFusionError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let is_of_arrow = matches!(error.downcast_ref(), Some(ArrowError::ParquetError(_)));
+        if is_of_arrow || error.is::<ParquetError>() || error.is::<object_store::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+async fn stream(
+    frame: DataFrame,
+    rows: &Rows,
+    rows_max: usize,
+    watch: &Arc<Watch>,
+    sent: &mut usize,
+) -> Result<(), DataFusionError> {
     let task = Arc::new(frame.task_ctx());
     let plan = with_pauses(frame.create_physical_plan().await?, watch)?;
     let mut batches = execute_stream(plan, task)?;
-    let mut sent = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch?;
-        sent += batch.num_rows();
-        if sent > rows_max {
-            return Err(QueryError::new(QueryErrorKind::Rows, format!("the query returns more than {rows_max} rows"))
-                .with_help("aggregate, or add a `LIMIT`"));
+        *sent += batch.num_rows();
+        if *sent > rows_max {
+            let error = QueryError::new(QueryErrorKind::Rows, format!("the query returns more than {rows_max} rows"));
+            return Err(DataFusionError::External(Box::new(error.with_help("aggregate, or add a `LIMIT`"))));
         }
         if rows.send(Ok(batch)).await.is_err() {
             break;

@@ -1,5 +1,6 @@
 //! The tables of the store: rows in memory and sealed files, of one moment for all tables of a query.
 
+mod blooms;
 mod bounds;
 mod files;
 mod hot;
@@ -7,6 +8,6 @@ mod moment;
 mod table;
 
 pub(super) use self::files::objects_url;
-pub(super) use self::moment::with_views;
 pub(crate) use self::moment::{Nothing, Views, at_once};
+pub(super) use self::moment::{examine, with_views};
 pub(super) use self::table::StoredTable;

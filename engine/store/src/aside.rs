@@ -1,6 +1,6 @@
 //! Files that cannot be served are named and kept: moved to a directory of their own, with the reason beside them.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
@@ -36,22 +36,55 @@ pub(crate) fn move_aside(
     let is_free = |name: &String| !taken.iter().any(|entry| entry.name == *name);
     let mut names = std::iter::once(name.to_string()).chain((1_u32..).map(|count| format!("{name}.{count}")));
     let target = dir.join(names.find(is_free).unwrap_or_else(|| name.to_string()));
-    let mut explanation = target.clone().into_os_string();
-    explanation.push(".reason");
-    let explanation = PathBuf::from(explanation);
-    let text = format!("{}: {reason}\n", path.display());
-    let explain = || {
-        let mut file = disk.create(&explanation)?;
-        file.write_all(&mut [IoSlice::new(text.as_bytes())])?;
-        file.sync()
-    };
-    explain().map_err(StoreError::io("write", &explanation))?;
+    write_reason(disk, &target, &format!("{}: {reason}\n", path.display()))?;
     disk.rename(path, &target).map_err(StoreError::io("move", path))?;
     let parent = path.parent().unwrap_or(dir);
     disk.sync_dir(dir).and_then(|()| disk.sync_dir(parent)).map_err(StoreError::io("move", path))?;
     tracing::error!(path = %path.display(), moved_to = %target.display(), reason, "a file cannot be served and was set aside");
     Ok(Some(target))
 }
+
+/// Writes into `dir` why an object is not served that cannot be moved there.
+pub(crate) fn leave_note(
+    disk: &dyn Disk,
+    key: &object_store::path::Path,
+    dir: &Path,
+    reason: &str,
+) -> Result<(), StoreError> {
+    disk.make_dir(dir).map_err(StoreError::io("make directory", dir))?;
+    write_reason(disk, &dir.join(key.filename().unwrap_or("unnamed")), &format!("{key}: {reason}\n"))?;
+    disk.sync_dir(dir).map_err(StoreError::io("sync", dir))?;
+    tracing::error!(%key, reason, "an object cannot be served: it is left where it is");
+    Ok(())
+}
+
+/// Why a file of this name was set aside, if one was: of several, the first.
+pub(crate) fn reason(disk: &dyn Disk, key: &object_store::path::Path, dir: &Path) -> Option<String> {
+    let mut text = String::new();
+    disk.read(&reason_path(&dir.join(key.filename()?))).ok()?.take(REASON_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let text = text.trim_end();
+    // It begins with where the file was.
+    Some(text.split_once(": ").map_or(text, |(_, reason)| reason).to_owned())
+}
+
+fn write_reason(disk: &dyn Disk, file: &Path, text: &str) -> Result<(), StoreError> {
+    let path = reason_path(file);
+    let write = || {
+        let mut file = disk.create(&path)?;
+        file.write_all(&mut [IoSlice::new(text.as_bytes())])?;
+        file.sync()
+    };
+    write().map_err(StoreError::io("write", &path))
+}
+
+fn reason_path(file: &Path) -> PathBuf {
+    let mut path = file.to_owned().into_os_string();
+    path.push(".reason");
+    path.into()
+}
+
+/// What is read of a reason at most.
+const REASON_BYTES_MAX: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {

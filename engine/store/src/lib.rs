@@ -31,8 +31,8 @@ pub use marks::{Mark, Marks, Standing};
 pub use objects::{Remote, S3};
 pub use sealed::{Files, Opened, Seal, Sealed, SealedOptions, SealedStatus, TableStatus};
 pub use store::{
-    Appended, Derive, Durability, MemoryLimits, Recovery, SealStatus, Store, StoreOptions, StoreStatus, Ticket,
+    Appended, Derive, Derived, Durability, MemoryLimits, Recovery, SealStatus, Store, StoreOptions, StoreStatus, Ticket,
 };
 pub use table::{Merge, Partition, Retention, TableSpec};
-pub use verify::{Fault, Progress, Verified};
+pub use verify::{Fault, Inspection, Progress, Verified, check_footer};
 pub use view::{HotBatch, Position, SealedFile, TableView, View};

@@ -28,6 +28,9 @@ pub(crate) use self::entry::{Entry, FileEntry};
 const REWRITE_BYTES: u64 = 4 << 20;
 const REWRITE_FACTOR: u64 = 4;
 
+/// How often a manifest is looked for again that was written anew while it was to be read.
+const PEEKS_MAX: usize = 10;
+
 const SUFFIX: &str = ".manifest";
 const UNFINISHED: &str = ".manifest.tmp";
 
@@ -54,28 +57,16 @@ impl Manifest {
     /// Reads the engine's manifest; `None` when there is none. Cuts off a torn last entry.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, engine: Arc<str>) -> Result<Option<Self>, StoreError> {
         disk.make_dir(dir).map_err(StoreError::io("make directory", dir))?;
+        remove_unfinished(disk.as_ref(), dir)?;
         let mut numbers = numbers(disk.as_ref(), dir, &engine)?;
         let Some(number) = numbers.pop() else { return Ok(None) };
         let path = path(dir, &engine, number);
-        let bytes = read(disk.as_ref(), &path)?;
-        let damaged = |problem: String| StoreError::Damaged { path: path.clone(), problem };
-        let frames = frames::parse(&bytes).map_err(|problem| problem.at(&path))?;
-        let mut catalog = Catalog::default();
-        for (index, frame) in frames.payloads.iter().enumerate() {
-            let entry = serde_json::from_slice(frame).map_err(|error| damaged(format!("entry {index}: {error}")))?;
-            catalog.apply(entry).map_err(|problem| damaged(format!("entry {index}: {problem}")))?;
-        }
-        if frames.payloads.is_empty() {
-            return Err(damaged("it has no first entry".to_owned()));
-        }
-        if *catalog.engine != *engine {
-            return Err(foreign(&path));
-        }
-        let snapshot_bytes = frames.payloads.first().map_or(0, |first| first.len() as u64);
+        let bytes = read(disk.as_ref(), &path).map_err(StoreError::io("read", &path))?;
+        let Contents { catalog, whole_bytes, snapshot_bytes } = contents(&path, &bytes, &engine)?;
         let mut file = disk.append(&path).map_err(StoreError::io("open", &path))?;
-        if frames.whole_bytes < bytes.len() as u64 {
-            tracing::warn!(path = %path.display(), bytes = bytes.len() as u64 - frames.whole_bytes, "cut off a torn last entry");
-            file.truncate(frames.whole_bytes).map_err(StoreError::io("cut", &path))?;
+        if whole_bytes < bytes.len() as u64 {
+            tracing::warn!(path = %path.display(), bytes = bytes.len() as u64 - whole_bytes, "cut off a torn last entry");
+            file.truncate(whole_bytes).map_err(StoreError::io("cut", &path))?;
         }
         // A process that was killed, or failed half-way, may have left name and entries to the kernel alone.
         file.sync().and_then(|()| disk.sync_dir(dir)).map_err(StoreError::io("sync", &path))?;
@@ -84,13 +75,32 @@ impl Manifest {
             engine,
             number,
             file: Some(file),
-            bytes: frames.whole_bytes,
+            bytes: whole_bytes,
             snapshot_bytes,
             catalog,
             disk,
         };
         numbers.into_iter().for_each(|older| manifest.remove(older));
         Ok(Some(manifest))
+    }
+
+    /// What the engine's manifest says now, and where it is; `None` when there is none. Nothing is changed: the engine may be
+    /// running, and writing it.
+    pub(crate) fn peek(disk: &dyn Disk, dir: &Path, engine: &str) -> Result<Option<(PathBuf, Catalog)>, StoreError> {
+        let mut tries = 0;
+        loop {
+            let Some(number) = numbers(disk, dir, engine)?.pop() else { return Ok(None) };
+            let path = path(dir, engine, number);
+            match read(disk, &path) {
+                Ok(bytes) => {
+                    let catalog = contents(&path, &bytes, engine)?.catalog;
+                    return Ok(Some((path, catalog)));
+                }
+                // It was written anew meanwhile, under the next number.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < PEEKS_MAX => tries += 1,
+                Err(error) => return Err(StoreError::io("read", &path)(error)),
+            }
+        }
     }
 
     /// Writes the first manifest of an engine, whose files go to a place.
@@ -201,14 +211,45 @@ fn path(dir: &Path, engine: &str, number: u64) -> PathBuf {
     dir.join(format!("{engine}-{number:016x}{SUFFIX}"))
 }
 
-/// Numbers of the manifests that are there, lowest first. Unfinished ones are removed.
+/// What one file says.
+struct Contents {
+    catalog: Catalog,
+    /// Its length without what is torn at its end.
+    whole_bytes: u64,
+    snapshot_bytes: u64,
+}
+
+fn contents(path: &Path, bytes: &[u8], engine: &str) -> Result<Contents, StoreError> {
+    let damaged = |problem: String| StoreError::Damaged { path: path.to_owned(), problem };
+    let frames = frames::parse(bytes).map_err(|problem| problem.at(path))?;
+    let mut catalog = Catalog::default();
+    for (index, frame) in frames.payloads.iter().enumerate() {
+        let entry = serde_json::from_slice(frame).map_err(|error| damaged(format!("entry {index}: {error}")))?;
+        catalog.apply(entry).map_err(|problem| damaged(format!("entry {index}: {problem}")))?;
+    }
+    let Some(first) = frames.payloads.first() else { return Err(damaged("it has no first entry".to_owned())) };
+    if *catalog.engine != *engine {
+        return Err(foreign(path));
+    }
+    Ok(Contents { catalog, whole_bytes: frames.whole_bytes, snapshot_bytes: first.len() as u64 })
+}
+
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    for entry in disk.list(dir).map_err(StoreError::io("list", dir))? {
+        if entry.name.ends_with(UNFINISHED) {
+            let path = dir.join(&entry.name);
+            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Numbers of the manifests that are there, lowest first.
 fn numbers(disk: &dyn Disk, dir: &Path, engine: &str) -> Result<Vec<u64>, StoreError> {
     let mut numbers = Vec::new();
     for entry in disk.list(dir).map_err(StoreError::io("list", dir))? {
-        let path = dir.join(&entry.name);
-        if entry.name.ends_with(UNFINISHED) {
-            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
-        } else if let Some(name) = entry.name.strip_suffix(SUFFIX) {
+        if let Some(name) = entry.name.strip_suffix(SUFFIX) {
+            let path = dir.join(&entry.name);
             let number = name.rsplit_once('-').filter(|(owner, _)| *owner == engine);
             let number = number.and_then(|(_, number)| u64::from_str_radix(number, 16).ok());
             numbers.push(number.ok_or_else(|| foreign(&path))?);
@@ -222,10 +263,9 @@ fn foreign(path: &Path) -> StoreError {
     StoreError::Foreign { path: path.to_owned(), problem: "is another engine's manifest".to_owned() }
 }
 
-fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, StoreError> {
+fn read(disk: &dyn Disk, path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = disk.read(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    read.map_err(StoreError::io("read", path))?;
+    disk.read(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

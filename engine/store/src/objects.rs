@@ -5,6 +5,8 @@
 //! All calls block; they belong on threads that may.
 
 mod chunks;
+#[cfg(test)]
+pub(crate) mod failing;
 mod place;
 mod reader;
 mod s3;

@@ -27,6 +27,7 @@ use crate::parquet::{FileLabel, TableWriter, Written};
 use crate::{Marks, Position, SealedFile, StoreError, TableSpec};
 
 pub(crate) use self::name::{Name, directory};
+pub(crate) use self::open::{elsewhere, is_ours};
 pub use self::seal::Seal;
 pub(crate) use self::split::split;
 pub use self::status::{SealedStatus, TableStatus};
@@ -90,6 +91,12 @@ impl Sealed {
     #[must_use]
     pub fn files(&self) -> Arc<Files> {
         self.state.files.load_full()
+    }
+
+    /// Files that cannot be served.
+    #[must_use]
+    pub fn aside(&self) -> Vec<Aside> {
+        self.state.aside.lock().clone()
     }
 
     /// Reads the files: keys are those of [`SealedFile::key`].
@@ -193,10 +200,11 @@ impl State {
 
     pub(crate) fn set_aside(&self, file: &Arc<SealedFile>, reason: &str) -> Result<Aside, StoreError> {
         self.replace(std::slice::from_ref(file), &[]);
-        let dir = self.options.dir.join(ASIDE);
+        let (disk, dir) = (self.options.disk.as_ref(), self.options.dir.join(ASIDE));
         let moved = match self.objects.path(&file.key) {
-            Some(path) => aside::move_aside(self.options.disk.as_ref(), &path, &dir, reason),
-            None => Ok(None),
+            Some(path) => aside::move_aside(disk, &path, &dir, reason),
+            // It stays where it is, and the next start reads here that it is not served.
+            None => aside::leave_note(disk, &file.key, &dir, reason).map(|()| None),
         };
         let (moved_to, failure) = match moved {
             Ok(moved_to) => (moved_to, None),
@@ -205,6 +213,15 @@ impl State {
         let aside = Aside { name: file.key.to_string(), reason: reason.to_owned(), rows: file.rows, moved_to };
         self.aside.lock().push(aside.clone());
         failure.map_or(Ok(aside), Err)
+    }
+
+    /// Stops serving a file that is good, but not for this version, and leaves it where it is: another start may know it.
+    pub(crate) fn pass_over(&self, file: &Arc<SealedFile>, reason: &str) -> Aside {
+        self.replace(std::slice::from_ref(file), &[]);
+        tracing::error!(key = %file.key, rows = file.rows, reason, "a file cannot be served");
+        let aside = Aside { name: file.key.to_string(), reason: reason.to_owned(), rows: file.rows, moved_to: None };
+        self.aside.lock().push(aside.clone());
+        aside
     }
 
     fn sweep(&self) -> usize {
@@ -255,7 +272,7 @@ pub(crate) fn unwritable(key: &Path, source: parquet::errors::ParquetError) -> S
     StoreError::Parquet { action: "write", key: key.to_string(), source }
 }
 
-fn sealed_file(table: usize, entry: &FileEntry) -> SealedFile {
+pub(crate) fn sealed_file(table: usize, entry: &FileEntry) -> SealedFile {
     SealedFile {
         table,
         key: Path::from(entry.key.as_str()),

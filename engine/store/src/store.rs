@@ -13,6 +13,7 @@ mod publisher;
 mod residents;
 mod sealing;
 mod status;
+mod taken;
 mod upkeep;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::core::Core;
-pub use self::derive::Derive;
+pub use self::derive::{Derive, Derived};
 use self::intake::Offered;
 pub use self::intake::{Appended, Ticket};
 pub use self::open::Recovery;
@@ -57,7 +58,17 @@ impl Store {
     /// All tables as of the last record that was acknowledged, with what is derived.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
-        self.core.books.lock().complete(&self.core.view)
+        loop {
+            let taken = match self.core.books.lock().complete(&self.core.view) {
+                Ok(view) => return view,
+                Err(taken) => taken,
+            };
+            // A seal is making rows of it, and nothing that arrives meanwhile waits for that.
+            if let Err(error) = taken.make() {
+                tracing::error!(%error, "requests were counted and cannot be shown");
+                return self.core.view.load_full();
+            }
+        }
     }
 
     /// The same, without what is derived and not sealed yet: cheaper, for queries that read the first table only.

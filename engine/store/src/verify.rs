@@ -1,10 +1,19 @@
 //! Checks that what is there is what was written.
 
+mod inspection;
+
+use std::path::Path;
 use std::sync::Arc;
 
+use parquet::file::metadata::FileMetaData;
+
+use crate::manifest::Catalog;
+use crate::objects::Objects;
 use crate::parquet::{FORMAT_VERSION, adapted, format_version};
 use crate::sealed::State;
-use crate::{Position, Sealed, SealedFile, StoreError};
+use crate::{Position, Sealed, SealedFile, StoreError, TableSpec};
+
+pub use self::inspection::Inspection;
 
 /// What a check has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +48,8 @@ pub struct Verified {
     pub sealed_through: Position,
     /// What is wrong; nothing when all is well.
     pub faults: Vec<Fault>,
+    /// Files that an engine replaced or removed before they were checked.
+    pub vanished: usize,
 }
 
 const BATCH_ROWS: usize = 65_536;
@@ -61,27 +72,76 @@ impl State {
         let bytes_all = all.iter().map(|file| file.bytes).sum();
         let mut verified = Verified {
             progress: Progress { files_all: all.len(), bytes_all, ..Progress::default() },
-            faults: self.disagreements(),
             ..Verified::default()
         };
+        {
+            let manifest = self.manifest.lock();
+            verified.faults = disagreements(manifest.catalog(), &manifest.path());
+            verified.sealed_through = manifest.catalog().sealed_through;
+        }
         for file in all {
-            let name = || file.key.to_string();
-            match self.check(file) {
-                Ok(rows) => verified.progress.rows += rows,
-                Err(problem) => verified.faults.push(Fault { name: name(), problem }),
-            }
-            verified.progress.files += 1;
-            verified.progress.bytes += file.bytes;
+            verified.note(file, self.checker().check(file));
             progress(verified.progress);
         }
         let aside = self.aside.lock();
-        verified
-            .faults
-            .extend(aside.iter().map(|aside| Fault { name: aside.name.clone(), problem: aside.reason.clone() }));
-        verified.sealed_through = self.manifest.lock().catalog().sealed_through;
+        let faults = aside.iter().map(|aside| Fault { name: aside.name.clone(), problem: aside.reason.clone() });
+        verified.faults.extend(faults);
         verified
     }
 
+    pub(crate) fn checker(&self) -> Checker<'_> {
+        Checker { objects: &self.objects, tables: &self.tables }
+    }
+}
+
+impl Verified {
+    fn note(&mut self, file: &SealedFile, checked: Result<u64, String>) {
+        match checked {
+            Ok(rows) => self.progress.rows += rows,
+            Err(problem) => self.faults.push(Fault { name: file.key.to_string(), problem }),
+        }
+        self.progress.files += 1;
+        self.progress.bytes += file.bytes;
+    }
+}
+
+/// Why a file cannot be served, as far as its footer says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unserved {
+    #[error("{0}")]
+    Unread(String),
+    #[error("{0}")]
+    Newer(String),
+    #[error("{0}")]
+    Foreign(String),
+}
+
+/// Whether a file with this footer is one of ours, of a version that is known.
+fn is_readable(metadata: &FileMetaData) -> Result<(), Unserved> {
+    match format_version(metadata) {
+        Some(version) if version <= FORMAT_VERSION => Ok(()),
+        Some(version) => {
+            Err(Unserved::Newer(format!("it has version {version}, this program knows up to {FORMAT_VERSION}")))
+        }
+        None => Err(Unserved::Foreign("no engine wrote it".to_owned())),
+    }
+}
+
+/// Says why a file with this footer must not be served to a query, if so.
+///
+/// # Errors
+/// It was written by a newer version, or by no engine at all.
+pub fn check_footer(metadata: &FileMetaData) -> Result<(), String> {
+    is_readable(metadata).map_err(|unserved| unserved.to_string())
+}
+
+/// Compares files with what was written down about them.
+pub(crate) struct Checker<'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) tables: &'a [TableSpec],
+}
+
+impl Checker<'_> {
     /// What is wrong with the bytes of a file; `None` when they are what was written.
     ///
     /// # Errors
@@ -106,20 +166,21 @@ impl State {
         })
     }
 
+    /// Whether this version reads such files.
+    pub(crate) fn label(&self, file: &SealedFile) -> Result<(), Unserved> {
+        let metadata = self.objects.metadata(file).map_err(|error| Unserved::Unread(error.to_string()))?;
+        is_readable(metadata.file_metadata())
+    }
+
     /// Reads one file whole and returns its rows.
     pub(crate) fn check(&self, file: &SealedFile) -> Result<u64, String> {
-        let damage = self.damage(file).map_err(|error| format!("it cannot be read: {error}"))?;
-        if let Some(damage) = damage {
-            return Err(damage);
+        match self.damage(file) {
+            Ok(None) => {}
+            Ok(Some(damage)) => return Err(damage),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err("it is not there".to_owned()),
+            Err(error) => return Err(format!("it cannot be read: {error}")),
         }
-        let metadata = self.objects.metadata(file).map_err(|error| error.to_string())?;
-        match format_version(metadata.file_metadata()) {
-            Some(version) if version <= FORMAT_VERSION => {}
-            Some(version) => {
-                return Err(format!("it has version {version}, this program knows up to {FORMAT_VERSION}"));
-            }
-            None => return Err("no engine wrote it".to_owned()),
-        }
+        self.label(file).map_err(|unserved| unserved.to_string())?;
         let schema = &self.tables[file.table].schema;
         let mut rows = 0;
         for batch in self.objects.rows(file, BATCH_ROWS).map_err(|error| error.to_string())? {
@@ -129,20 +190,19 @@ impl State {
         }
         if rows == file.rows { Ok(rows) } else { Err(format!("it has {rows} rows, {} were written", file.rows)) }
     }
+}
 
-    /// Where the manifest does not agree with itself.
-    fn disagreements(&self) -> Vec<Fault> {
-        let manifest = self.manifest.lock();
-        let (catalog, name) = (manifest.catalog(), manifest.path().display().to_string());
-        let mut faults = Vec::new();
-        for (table, ledger) in &catalog.ledger {
-            let rows: u64 = catalog.files.values().filter(|file| file.table == *table).map(|file| file.rows).sum();
-            let expected = i128::from(ledger.sealed) - i128::from(ledger.merged) - i128::from(ledger.expired);
-            if i128::from(rows) != expected {
-                let problem = format!("`{table}` has {rows} rows in files, {expected} were sealed and kept");
-                faults.push(Fault { name: name.clone(), problem });
-            }
+/// Where a manifest does not agree with itself.
+fn disagreements(catalog: &Catalog, manifest: &Path) -> Vec<Fault> {
+    let name = manifest.display().to_string();
+    let mut faults = Vec::new();
+    for (table, ledger) in &catalog.ledger {
+        let rows: u64 = catalog.files.values().filter(|file| file.table == *table).map(|file| file.rows).sum();
+        let expected = i128::from(ledger.sealed) - i128::from(ledger.merged) - i128::from(ledger.expired);
+        if i128::from(rows) != expected {
+            let problem = format!("`{table}` has {rows} rows in files, {expected} were sealed and kept");
+            faults.push(Fault { name: name.clone(), problem });
         }
-        faults
     }
+    faults
 }

@@ -3,6 +3,7 @@
 
 mod authorize;
 mod checks;
+mod files;
 mod following;
 mod harness;
 mod policies;

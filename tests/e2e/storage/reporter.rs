@@ -13,6 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tollgate_api::v1::{self, report_request::Message, telemetry_client::TelemetryClient};
 use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
 
+use super::process::Notes;
+
 /// Most rows of a batch.
 pub(super) const ROWS_MAX: usize = 200;
 /// Batches that may wait for their acknowledgement.
@@ -35,17 +37,36 @@ struct Waiting {
 }
 
 pub(super) struct Reporter {
-    name: &'static str,
+    name: String,
     grpc: SocketAddr,
     epoch: u64,
     sequence: u64,
     waiting: VecDeque<Waiting>,
     done: Vec<Sent>,
+    acknowledged: Arc<AtomicU64>,
+    notes: Option<Notes>,
+}
+
+/// Batches of this process are numbered from here on.
+pub(super) fn first_number(first: u64) {
+    NUMBERS.store(first, Ordering::Relaxed);
 }
 
 impl Reporter {
-    pub(super) fn new(name: &'static str, grpc: SocketAddr) -> Self {
-        Self { name, grpc, epoch: now_us(), sequence: 0, waiting: VecDeque::new(), done: Vec::new() }
+    pub(super) fn new(name: impl Into<String>, grpc: SocketAddr) -> Self {
+        let name = name.into();
+        let (waiting, done, acknowledged) = (VecDeque::new(), Vec::new(), Arc::default());
+        Self { name, grpc, epoch: now_us(), sequence: 0, waiting, done, acknowledged, notes: None }
+    }
+
+    /// Writes down each batch before it is sent, and when it is acknowledged.
+    pub(super) fn noted_in(self, notes: Notes) -> Self {
+        Self { notes: Some(notes), ..self }
+    }
+
+    /// Counts batches that were acknowledged.
+    pub(super) fn counted_by(self, acknowledged: &Arc<AtomicU64>) -> Self {
+        Self { acknowledged: Arc::clone(acknowledged), ..self }
     }
 
     /// Reports until told to stop and all is acknowledged. Returns everything that was sent.
@@ -56,7 +77,7 @@ impl Reporter {
             if is_over.load(Ordering::Relaxed) && self.waiting.is_empty() {
                 return self.done;
             }
-            if fastrand::u8(..) < 64 && !is_over.load(Ordering::Relaxed) {
+            if self.notes.is_none() && fastrand::u8(..) < 64 && !is_over.load(Ordering::Relaxed) {
                 self.die();
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -72,7 +93,7 @@ impl Reporter {
     async fn connection(&mut self, is_over: &AtomicBool) -> anyhow::Result<()> {
         let mut client = TelemetryClient::connect(format!("http://{}", self.grpc)).await?;
         let (outbox, messages) = mpsc::channel(2 * WAITING_MAX);
-        let hello = v1::ReportHello { reporter: self.name.to_owned(), epoch: self.epoch, agent: "test".to_owned() };
+        let hello = v1::ReportHello { reporter: self.name.clone(), epoch: self.epoch, agent: "test".to_owned() };
         outbox.send(message(Message::Hello(hello))).await?;
         let mut answers = client.report(ReceiverStream::new(messages)).await?.into_inner();
         let Some(greeting) = answers.message().await? else { return Ok(()) };
@@ -102,7 +123,12 @@ impl Reporter {
         assert!(answer.rejections.is_empty(), "{answer:?}");
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.sequence <= answer.acknowledged_sequence)
         {
-            self.done.push(Sent { is_acknowledged: true, ..waiting.sent });
+            if let Some(notes) = &mut self.notes {
+                notes.acknowledged(&waiting.sent);
+            } else {
+                self.done.push(Sent { is_acknowledged: true, ..waiting.sent });
+            }
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -111,7 +137,10 @@ impl Reporter {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let rows = fastrand::usize(1..=ROWS_MAX);
         let sent = Sent { number, rows: rows as u64, is_acknowledged: false };
-        Waiting { sequence: self.sequence, sent, bytes: encode(self.name, number, rows).into() }
+        if let Some(notes) = &mut self.notes {
+            notes.sent(&sent);
+        }
+        Waiting { sequence: self.sequence, sent, bytes: encode(&self.name, number, rows).into() }
     }
 }
 

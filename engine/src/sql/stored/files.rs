@@ -23,14 +23,17 @@ use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use tollgate_store::SealedFile;
+use tollgate_store::{SealedFile, check_footer};
 
+use super::blooms::{self, Footers, Found};
 use super::bounds::Timed as _;
+use super::moment::Moment;
 use super::table::Wanted;
 
 /// Bytes that are read from the end of a file at first: enough for most footers with their page index.
@@ -42,8 +45,9 @@ pub(in crate::sql) fn objects_url() -> Result<ObjectStoreUrl> {
 }
 
 /// A plan that gives the rows of these files, newest first.
-pub(super) fn plan(
+pub(super) async fn plan(
     session: &dyn Session,
+    moment: &Arc<Moment>,
     files: &[Arc<SealedFile>],
     schema: &SchemaRef,
     wanted: &Wanted<'_>,
@@ -51,27 +55,37 @@ pub(super) fn plan(
     let url = objects_url()?;
     let objects = session.runtime_env().object_store(&url)?;
     let footers = session.runtime_env().cache_manager.get_file_metadata_cache();
-    let readers = Readers(CachedParquetFileReaderFactory::new(objects, footers));
+    let found = match &wanted.sought {
+        Some(sought) => {
+            let footers =
+                Footers { objects: objects.as_ref(), cache: Arc::clone(&footers), footer_bytes: FOOTER_BYTES };
+            let metas: Vec<ObjectMeta> = files.iter().map(|file| meta(file)).collect();
+            blooms::look(&footers, &metas, sought).await
+        }
+        None => vec![Found::Unknown; files.len()],
+    };
+    let is_looked_up = !found.iter().any(|found| matches!(found, Found::Unknown));
+    let found = files.iter().zip(found).filter(|(_, found)| !matches!(found, Found::Nowhere));
+    let (files, found): (Vec<_>, Vec<_>) = found.map(|(file, found)| (Arc::clone(file), found)).unzip();
+    let readers =
+        Readers { readers: CachedParquetFileReaderFactory::new(objects, footers), moment: Arc::clone(moment) };
     let source = ParquetSource::new(Arc::clone(schema))
-        .with_pushdown_filters(wanted.is_selective)
-        .with_reorder_filters(wanted.is_selective)
+        .with_pushdown_filters(wanted.sought.is_some())
+        .with_reorder_filters(wanted.sought.is_some())
+        .with_bloom_filter_on_read(!is_looked_up)
         .with_metadata_size_hint(FOOTER_BYTES)
         .with_parquet_file_reader_factory(Arc::new(readers));
     let time = schema.index_of(wanted.time)?;
-    let all = statistics(schema, time, files);
-    let groups = share_out(files, wanted.partitions, |file| {
-        let meta = ObjectMeta {
-            location: file.key.clone(),
-            // A key is never used twice, so that what is cached about it stays true.
-            last_modified: DateTime::UNIX_EPOCH,
-            size: file.bytes,
-            e_tag: None,
-            version: None,
-        };
-        let statistics = statistics(schema, time, std::slice::from_ref(file));
-        let file = PartitionedFile::new_from_meta(meta).with_extension(Held(Arc::clone(file)));
-        file.with_statistics(Arc::new(statistics))
+    let all = statistics(schema, time, &files);
+    let groups = share_out(files.iter().zip(found), wanted.partitions, |file, found| {
+        let known = statistics(schema, time, std::slice::from_ref(file));
+        let part = PartitionedFile::new_from_meta(meta(file)).with_extension(Held(Arc::clone(file)));
+        match found {
+            Found::In(row_groups) => part.with_extension(row_groups).with_statistics(Arc::new(known.to_inexact())),
+            _ => part.with_statistics(Arc::new(known)),
+        }
     });
+    let all = if wanted.sought.is_some() { all.to_inexact() } else { all };
     let config = FileScanConfigBuilder::new(url, Arc::new(source))
         .with_file_groups(groups)
         .with_statistics(all)
@@ -81,18 +95,30 @@ pub(super) fn plan(
     Ok(DataSourceExec::from_data_source(config))
 }
 
+/// What the object store is asked for.
+fn meta(file: &SealedFile) -> ObjectMeta {
+    ObjectMeta {
+        location: file.key.clone(),
+        // A key is never used twice, so that what is cached about it stays true.
+        last_modified: DateTime::UNIX_EPOCH,
+        size: file.bytes,
+        e_tag: None,
+        version: None,
+    }
+}
+
 /// Gives each partition about the same number of bytes, the newest files first in each.
-fn share_out(
-    files: &[Arc<SealedFile>],
+fn share_out<'a>(
+    files: impl ExactSizeIterator<Item = (&'a Arc<SealedFile>, Found)>,
     partitions: usize,
-    describe: impl Fn(&Arc<SealedFile>) -> PartitionedFile,
+    describe: impl Fn(&Arc<SealedFile>, Found) -> PartitionedFile,
 ) -> Vec<FileGroup> {
     let mut groups: Vec<(u64, FileGroup)> = Vec::new();
     groups.resize_with(partitions.clamp(1, files.len().max(1)), || (0, FileGroup::new(Vec::new())));
-    for file in files {
+    for (file, found) in files {
         if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
             *bytes += file.bytes;
-            group.push(describe(file));
+            group.push(describe(file, found));
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
@@ -117,10 +143,13 @@ fn statistics(schema: &SchemaRef, time: usize, files: &[Arc<SealedFile>]) -> Sta
 
 /// Keeps a file from being deleted.
 #[derive(Clone)]
-struct Held(#[expect(dead_code, reason = "that it is there is all that counts")] Arc<SealedFile>);
+struct Held(Arc<SealedFile>);
 
-/// Makes readers that hold their files.
-struct Readers(CachedParquetFileReaderFactory);
+/// Makes readers that hold their files, and notes which they are.
+struct Readers {
+    readers: CachedParquetFileReaderFactory,
+    moment: Arc<Moment>,
+}
 
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,7 +166,10 @@ impl ParquetFileReaderFactory for Readers {
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let held = file.extension::<Held>().cloned();
-        let reader = self.0.create_reader(partition, file, footer_bytes, metrics)?;
+        if let Some(Held(file)) = &held {
+            self.moment.open(Arc::clone(file));
+        }
+        let reader = self.readers.create_reader(partition, file, footer_bytes, metrics)?;
         Ok(Box::new(HeldReader { reader, _held: held }))
     }
 }
@@ -160,6 +192,13 @@ impl AsyncFileReader for HeldReader {
         &'a mut self,
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        self.reader.get_metadata(options)
+        async move {
+            let metadata = self.reader.get_metadata(options).await?;
+            match check_footer(metadata.file_metadata()) {
+                Ok(()) => Ok(metadata),
+                Err(problem) => Err(ParquetError::General(problem)),
+            }
+        }
+        .boxed()
     }
 }

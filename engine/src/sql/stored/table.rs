@@ -7,11 +7,12 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use tollgate_store::{HotBatch, SealedFile, TableSpec, TableView};
 
+use super::blooms::Sought;
 use super::bounds::TimeFilter;
 use super::{files, hot, moment};
 
@@ -31,29 +32,14 @@ pub(super) struct Wanted<'a> {
     pub(super) partitions: usize,
     /// The column of each row's time.
     pub(super) time: &'static str,
-    /// Whether filters leave so few rows that those columns which filters do not read are best read for these only.
-    pub(super) is_selective: bool,
+    /// Values of which each row has one. So few rows have that those columns which filters do not read are read for these only.
+    pub(super) sought: Option<Sought>,
 }
 
 impl StoredTable {
     /// The table at this place among the store's.
     pub(in crate::sql) fn new(index: usize, spec: &TableSpec) -> Self {
         Self { index, schema: Arc::clone(&spec.schema), time: spec.time, searched: spec.bloom }
-    }
-
-    fn is_selective(&self, filter: &Expr) -> bool {
-        let is_searched = |expr: &Expr| match expr {
-            Expr::Column(column) => self.searched.contains(&column.name.as_str()),
-            _ => false,
-        };
-        match filter {
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => is_searched(left) || is_searched(right),
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-                self.is_selective(left) && self.is_selective(right)
-            }
-            Expr::InList(list) => !list.negated && is_searched(&list.expr),
-            _ => false,
-        }
     }
 }
 
@@ -85,9 +71,9 @@ impl TableProvider for StoredTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let view = moment::view(session);
+        let moment = moment::moment(session);
         let nothing = TableView::default();
-        let table = view.tables.get(self.index).unwrap_or(&nothing);
+        let table = moment.view().tables.get(self.index).unwrap_or(&nothing);
         let filter = TimeFilter::new(session, filters, Arc::clone(&self.schema), self.time)?;
         let (resident, sealed) = split(&filter.newest(&table.files)?);
         let batches: Vec<_> = table.hot.iter().cloned().chain(resident).collect();
@@ -97,14 +83,14 @@ impl TableProvider for StoredTable {
             limit,
             partitions: session.config().target_partitions(),
             time: self.time,
-            is_selective: filters.iter().any(|filter| self.is_selective(filter)),
+            sought: Sought::of(filters, self.searched),
         };
         let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
         let is_enough = limit.is_some_and(|limit| rows >= limit);
         if sealed.is_empty() || is_enough {
             return hot::plan(&batches, self.schema(), &wanted);
         }
-        let from_files = files::plan(session, &sealed, &self.schema, &wanted)?;
+        let from_files = files::plan(session, &moment, &sealed, &self.schema, &wanted).await?;
         if batches.is_empty() {
             return Ok(from_files);
         }

@@ -1,9 +1,11 @@
-//! Finds the file because of which a rewriting failed, so that it does not fail for ever.
+//! Finds the file because of which a rewriting or a query failed, so that it does not fail for ever.
 
 use std::io;
+use std::sync::Arc;
 
 use super::plan::Job;
 use crate::sealed::State;
+use crate::verify::Unserved;
 use crate::{SealedFile, StoreError};
 
 impl State {
@@ -11,11 +13,30 @@ impl State {
     /// why a rewriting failed. Says whether it did.
     pub(super) fn blame(&self, job: &Job, error: &StoreError) -> bool {
         let Some(file) = job.inputs.iter().find(|file| self.names(error, file)) else { return false };
-        let Some(reason) = self.fault(file) else { return false };
-        if let Err(error) = self.set_aside(file, &reason) {
-            tracing::error!(%error, key = %file.key, reason, "a damaged file is not served, but could not be moved away");
+        if !self.examine(file) {
+            return false;
         }
         self.setbacks.lock().forget(job.directory(), [&file.key]);
+        true
+    }
+
+    /// Stops serving a file that was read in vain, if that is because of what it is. Says whether it did.
+    pub(crate) fn examine(&self, file: &Arc<SealedFile>) -> bool {
+        let is_listed =
+            self.files.load().get(file.table).is_some_and(|files| files.iter().any(|listed| Arc::ptr_eq(listed, file)));
+        if !is_listed {
+            // Somebody else was faster.
+            return self.aside.lock().iter().any(|aside| aside.name == file.key.as_ref());
+        }
+        match self.fault(file) {
+            None => return false,
+            Some(Fault::NotForUs(reason)) => drop(self.pass_over(file, &reason)),
+            Some(Fault::Damaged(reason)) => {
+                if let Err(error) = self.set_aside(file, &reason) {
+                    tracing::error!(%error, key = %file.key, reason, "a damaged file is not served, but could not be moved away");
+                }
+            }
+        }
         true
     }
 
@@ -28,20 +49,36 @@ impl State {
     }
 
     /// Why a file that could not be read must not be tried again; `None` when that may have been the machine or the network.
-    fn fault(&self, file: &SealedFile) -> Option<String> {
+    fn fault(&self, file: &SealedFile) -> Option<Fault> {
         let is_local = self.objects.path(&file.key).is_some();
-        let problem = match self.damage(file) {
-            Ok(Some(problem)) => return Some(problem),
-            Ok(None) if is_local => self.check(file).err()?,
+        let checker = self.checker();
+        let problem = match checker.damage(file) {
+            // A short answer of a remote store need not be the object's fault.
+            Ok(Some(problem)) if is_local || matches!(checker.damage(file), Ok(Some(_))) => {
+                return Some(Fault::Damaged(problem));
+            }
+            Ok(None) => match checker.label(file) {
+                Ok(()) if is_local => checker.check(file).err()?,
+                Err(Unserved::Newer(problem)) => return Some(Fault::NotForUs(problem)),
+                Err(Unserved::Foreign(problem)) => return Some(Fault::Damaged(problem)),
+                _ => return None,
+            },
             Err(_) if matches!(self.objects.is_absent(&file.key), Ok(true)) => {
-                return Some("it is not there".to_owned());
+                return Some(Fault::Damaged("it is not there".to_owned()));
             }
             Err(error) if is_local && !is_of_machine(&error) => format!("it cannot be read: {error}"),
             // A store that is away, or was: its files are good for all that is known.
             _ => return None,
         };
-        self.setbacks.lock().is_unread_again(&file.key).then_some(problem)
+        self.setbacks.lock().is_unread_again(&file.key).then_some(Fault::Damaged(problem))
     }
+}
+
+/// Why a file is not to be read again.
+enum Fault {
+    Damaged(String),
+    /// It is what was written, by a newer version.
+    NotForUs(String),
 }
 
 /// Whether any other file would have failed, too.

@@ -18,6 +18,12 @@ pub enum DiskState {
         /// In the words of the system.
         reason: String,
     },
+    /// Rows cannot be sealed, such as while the object store is away. They are kept in the log: acknowledgements go on until the
+    /// bound on memory is reached.
+    Behind {
+        /// In the words of the store.
+        reason: String,
+    },
     /// Writing fails: acknowledgements wait until it works again.
     Failing {
         /// In the words of the system.

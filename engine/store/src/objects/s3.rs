@@ -41,10 +41,12 @@ impl fmt::Debug for S3 {
     }
 }
 
-/// How long one request may take.
-const REQUEST: Duration = Duration::from_secs(60);
-/// How long one is tried again and again. A seal that fails after that is tried again by the store.
-const RETRIES: Duration = Duration::from_secs(90);
+/// How long one request may take: a part of 16 MiB over a slow line.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How often, and for how long, one is tried again. It bridges a moment; what fails after that is said, and seals and compaction are
+/// tried again by the store. Longer, and the state of the storage would say for minutes that all is well, and queries would hang.
+const TRIES: usize = 5;
+const RETRIES: Duration = Duration::from_secs(10);
 
 impl Remote {
     /// The store that the description names. Nothing is sent yet.
@@ -66,7 +68,7 @@ impl Remote {
         let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
         let allow_http = s3.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let client = ClientOptions::new().with_timeout(REQUEST).with_allow_http(allow_http);
-        let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 10, retry_timeout: RETRIES };
+        let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: TRIES, retry_timeout: RETRIES };
         let store = builder.with_client_options(client).with_retry(retry).build();
         let store = store.map_err(|source| failed("open", &Path::default(), &s3.bucket, source))?;
         Ok(Self { store: Arc::new(store), bucket: s3.bucket.clone(), endpoint, prefix: Path::from(s3.prefix.as_str()) })

@@ -11,8 +11,8 @@ use super::Objects;
 use crate::StoreError;
 use crate::disk::{Disk, DiskFile};
 
-/// Parts of a multipart upload, and the most that is put in one piece.
-const PART_BYTES: usize = 16 << 20;
+/// Parts of a multipart upload, and the most that is put in one piece. In tests so little that some files have parts.
+const PART_BYTES: usize = if cfg!(test) { 2 << 10 } else { 16 << 20 };
 /// Local writes are collected up to this.
 const BUFFER_BYTES: usize = 1 << 20;
 /// What the name of an unfinished local file ends with.

@@ -95,14 +95,10 @@ fn check_place(
     match &catalog.place {
         Some(recorded) if *recorded == asked => return Ok(()),
         Some(recorded) => {
-            let is_there = |(key, entry): &(&String, &FileEntry)| {
-                present.is_some_and(|present| present.get(&Path::from(key.as_str())) == Some(&entry.bytes))
-            };
-            let (files, missing) = (catalog.files.len(), catalog.files.iter().filter(|file| !is_there(file)).count());
-            if missing > 0 {
-                let (recorded, asked) = (recorded.to_string(), asked.to_string());
-                return Err(StoreError::Elsewhere { path: dir.to_owned(), recorded, asked, missing, files });
+            if let Some(error) = elsewhere(catalog, &asked, present, dir) {
+                return Err(error);
             }
+            let files = catalog.files.len();
             tracing::warn!(%recorded, %asked, files, "all sealed files are in another place than before: that is where they are from now on");
         }
         None => {}
@@ -115,6 +111,21 @@ fn check_place(
         }
         settled => settled,
     }
+}
+
+/// Why files are not where they were asked for; `None` when all of them are.
+pub(crate) fn elsewhere(
+    catalog: &Catalog,
+    asked: &Place,
+    present: Option<&BTreeMap<Path, u64>>,
+    dir: &std::path::Path,
+) -> Option<StoreError> {
+    let is_there = |(key, entry): &(&String, &FileEntry)| {
+        present.is_some_and(|present| present.get(&Path::from(key.as_str())) == Some(&entry.bytes))
+    };
+    let (files, missing) = (catalog.files.len(), catalog.files.iter().filter(|file| !is_there(file)).count());
+    let recorded = catalog.place.as_ref().filter(|_| missing > 0)?.to_string();
+    Some(StoreError::Elsewhere { path: dir.to_owned(), recorded, asked: asked.to_string(), missing, files })
 }
 
 /// Compares what is listed with what is there.
@@ -137,10 +148,21 @@ impl Check<'_> {
             // Another configuration may know the table.
             let Some(table) = tables.iter().position(|table| table.name == entry.table) else { continue };
             let file = sealed_file(table, entry);
+            let dir = self.options.dir.join(ASIDE);
+            let known = aside::reason(self.options.disk.as_ref(), &file.key, &dir);
+            if let Some(reason) = known.as_ref().filter(|_| self.options.remote.is_some()) {
+                let note = format!(
+                    "{reason}; to serve it all the same, remove `{}.reason`",
+                    dir.join(file.key.filename().unwrap_or_default()).display()
+                );
+                self.note(&file.key, &note, entry.rows, None);
+                continue;
+            }
             match present.map(|present| present.get(&file.key)) {
                 Some(None) => {
-                    tracing::error!(key = entry.key, rows = entry.rows, "a sealed file is missing");
-                    self.note(&file.key, "it is not there", entry.rows, None);
+                    let reason = known.unwrap_or_else(|| "it is not there".to_owned());
+                    tracing::error!(key = entry.key, rows = entry.rows, reason, "a sealed file is missing");
+                    self.note(&file.key, &reason, entry.rows, None);
                 }
                 Some(Some(bytes)) if *bytes != entry.bytes => {
                     let reason = format!("it has {bytes} bytes, {} were written", entry.bytes);
@@ -158,8 +180,11 @@ impl Check<'_> {
     fn leftovers(&mut self, catalog: &Catalog, present: &BTreeMap<Path, u64>) -> Result<(), StoreError> {
         for key in present.keys().filter(|key| !catalog.files.contains_key(key.as_ref())) {
             if is_ours(key, &self.options.engine) {
-                tracing::info!(%key, "removed a file that a crash left behind");
-                self.objects.remove(key)?;
+                match self.objects.remove(key) {
+                    Ok(()) => tracing::info!(%key, "removed a file that a crash left behind"),
+                    // Nothing lists it: it does no harm until the next start.
+                    Err(error) => tracing::warn!(%error, "a file that a crash left behind could not be removed"),
+                }
             } else if self.options.remote.is_none() {
                 self.set_aside(key, "this engine did not write it", 0)?;
             }
@@ -184,6 +209,6 @@ impl Check<'_> {
     }
 }
 
-fn is_ours(key: &Path, engine: &str) -> bool {
+pub(crate) fn is_ours(key: &Path, engine: &str) -> bool {
     Name::parse(key).is_some_and(|name| name.engine == engine)
 }

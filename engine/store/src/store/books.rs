@@ -10,12 +10,12 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::derive::Derive;
+use super::taken::{self, DerivedRows, Taken};
 use crate::error::StoreError;
 use crate::marks::{Mark, Marks};
 use crate::sealed::Files;
 use crate::table::TableSpec;
-use crate::view::HotBatch;
-use crate::view::{Position, TableView, View};
+use crate::view::{HotBatch, Position, SealedFile, TableView, View};
 
 /// A batch, and the last record that has rows in it.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub(super) struct Books {
     cut: Option<Position>,
     marks: Marks,
     derive: Box<dyn Derive>,
+    /// What was derived from the rows of a cut, until it is hot itself.
+    taken: Vec<Arc<Taken>>,
     /// Memory that records hold until they are sealed, in units of the store's bound.
     charges: VecDeque<(Position, u32)>,
     rows: u64,
@@ -48,10 +50,16 @@ pub(super) struct Books {
     complete: Option<Arc<View>>,
 }
 
-/// What goes into files: all that is published, up to a record.
+/// A seal that begins.
 pub(super) struct Cut {
-    pub(super) through: Position,
     pub(super) marks: Marks,
+    /// What was derived of the rows up to the cut.
+    pub(super) taken: Vec<Arc<Taken>>,
+}
+
+/// What goes into files: all that is published, up to a record.
+pub(super) struct Settled {
+    pub(super) through: Position,
     pub(super) tables: Vec<(usize, Vec<Arc<HotBatch>>)>,
 }
 
@@ -75,6 +83,7 @@ impl Books {
             cut: None,
             marks,
             derive,
+            taken: Vec::new(),
             charges: VecDeque::new(),
             rows: 0,
             oldest: None,
@@ -127,37 +136,55 @@ impl Books {
         view.store(Arc::new(View { tables, position: self.position }));
     }
 
-    /// The view with what is derived and not taken yet.
-    pub(super) fn complete(&mut self, view: &ArcSwap<View>) -> Arc<View> {
+    /// The view with what is derived. An error is what has to be [made](Taken::make) first, without the lock.
+    pub(super) fn complete(&mut self, view: &ArcSwap<View>) -> Result<Arc<View>, Arc<Taken>> {
         if let Some(complete) = &self.complete {
-            return Arc::clone(complete);
+            return Ok(Arc::clone(complete));
         }
+        let mut derived = Vec::new();
+        for taken in &self.taken {
+            derived.extend(taken.made().ok_or_else(|| Arc::clone(taken))?);
+        }
+        derived.extend(taken::hot(&self.tables, self.derive.snapshot()));
         let mut complete = View::clone(&view.load());
-        for (table, rows) in checked(&self.tables, self.derive.snapshot()) {
-            if let (Some(spec), Some(shown)) = (self.tables.get(table), complete.tables.get_mut(table)) {
-                Arc::make_mut(&mut shown.hot).push(Arc::new(HotBatch::new(rows, spec.time)));
+        for (table, batch) in derived {
+            if let Some(shown) = complete.tables.get_mut(table) {
+                Arc::make_mut(&mut shown.hot).push(batch);
             }
         }
         let complete = Arc::new(complete);
         self.complete = Some(Arc::clone(&complete));
-        complete
+        Ok(complete)
     }
 
-    /// Begins a seal of all that is published; `None` when all is sealed.
-    pub(super) fn cut(&mut self, view: &ArcSwap<View>) -> Option<Cut> {
+    /// Begins a seal of all that is published; `None` when all is sealed. What was derived of it is to be made, then to be
+    /// [taken in](Self::settle).
+    pub(super) fn cut(&mut self) -> Option<Cut> {
         if self.position <= self.sealed {
             return None;
         }
-        let through = self.position;
-        for (table, rows) in checked(&self.tables, self.derive.take()) {
-            self.keep(table, through, rows);
+        self.cut = Some(self.position);
+        // There are others only if rows could not be made of them.
+        self.taken.push(Arc::new(Taken::new(Arc::clone(&self.tables), self.derive.take())));
+        self.complete = None;
+        Some(Cut { marks: self.marks.clone(), taken: self.taken.clone() })
+    }
+
+    /// What goes into files: all up to the cut, with what was derived of it.
+    pub(super) fn settle(&mut self, derived: Vec<DerivedRows>, view: &ArcSwap<View>) -> Settled {
+        let through = self.cut.unwrap_or(self.position);
+        self.taken.clear();
+        for (table, batch) in derived.into_iter().flatten() {
+            if let Some(hot) = self.hot.get_mut(table) {
+                hot.push(Hot { through, batch });
+            }
         }
         self.publish(view);
-        self.cut = Some(through);
-        let batches = |hot: &Vec<Hot>| hot.iter().map(|hot| Arc::clone(&hot.batch)).collect();
-        let tables = self.hot.iter().enumerate().filter(|(_, hot)| !hot.is_empty());
-        let tables = tables.map(|(table, hot)| (table, batches(hot))).collect();
-        Some(Cut { through, marks: self.marks.clone(), tables })
+        let is_cut = |hot: &&Hot| hot.through <= through;
+        let batches =
+            |hot: &Vec<Hot>| -> Vec<_> { hot.iter().filter(is_cut).map(|hot| Arc::clone(&hot.batch)).collect() };
+        let tables = self.hot.iter().map(batches).enumerate().filter(|(_, batches)| !batches.is_empty()).collect();
+        Settled { through, tables }
     }
 
     /// A seal has ended. When it went well, hot rows leave in the instant in which their files appear. Returns what
@@ -187,6 +214,17 @@ impl Books {
             self.list(files);
             self.publish(view);
         }
+    }
+
+    /// Files are no longer served.
+    pub(super) fn leave_out(&mut self, gone: &[Arc<SealedFile>], view: &ArcSwap<View>) {
+        for file in gone {
+            if let Some(table) = self.files.get_mut(file.table) {
+                let is_kept = |kept: &&Arc<SealedFile>| !Arc::ptr_eq(kept, file);
+                table.files = Arc::new(table.files.iter().filter(is_kept).cloned().collect());
+            }
+        }
+        self.publish(view);
     }
 
     fn list(&mut self, files: &Files) {
@@ -242,17 +280,4 @@ pub(super) fn check(table: &TableSpec, rows: &RecordBatch) -> Result<(), StoreEr
         Some(0) => Ok(()),
         _ => Err(rows_error(format!("`{}` is not there in each row", table.time))),
     }
-}
-
-/// What is derived, without what could never be sealed: it would keep everything else from being sealed, too.
-fn checked(tables: &[TableSpec], derived: Vec<(usize, RecordBatch)>) -> Vec<(usize, RecordBatch)> {
-    let is_good = |(table, rows): &(usize, RecordBatch)| match tables.get(*table).map(|table| check(table, rows)) {
-        Some(Ok(())) => true,
-        Some(Err(error)) => {
-            tracing::error!(%error, rows = rows.num_rows(), "derived rows do not fit their table and are left out");
-            false
-        }
-        None => false,
-    };
-    derived.into_iter().filter(is_good).collect()
 }

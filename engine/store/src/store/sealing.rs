@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrow::record_batch::RecordBatch;
 
 use super::Store;
-use super::books::Cut;
+use super::books::{Cut, Settled};
 use super::core::Core;
 use super::options::Durability;
 use crate::error::StoreError;
@@ -74,26 +74,29 @@ impl Core {
     /// It must not be dropped midway: files that are listed would not be seen to replace the rows in memory.
     pub(super) async fn seal(&self) -> Result<Position, StoreError> {
         let _sealing = self.sealing.lock().await;
-        let Some(cut) = self.books.lock().cut(&self.view) else { return Ok(self.books.lock().sealed_through()) };
+        let Some(cut) = self.books.lock().cut() else { return Ok(self.books.lock().sealed_through()) };
         let started = Instant::now();
-        let through = cut.through;
         let result = self.write(cut).await;
-        let sealed = result.as_ref().ok().map(|_| through);
+        let sealed = result.as_ref().ok().map(|(through, ..)| *through);
         let freed = self.books.lock().sealed(sealed, &self.sealed.files(), &self.view);
         self.room.add_permits(freed);
         self.seals.lock().ended(started.elapsed(), result.as_ref().err());
-        let (files, rows) = result?;
+        let (through, files, rows) = result?;
         self.stay(&files, rows);
         Ok(through)
     }
 
-    async fn write(&self, cut: Cut) -> Result<(Vec<Arc<SealedFile>>, ByPartition), StoreError> {
-        let Cut { through, marks, tables } = cut;
+    async fn write(&self, cut: Cut) -> Result<(Position, Vec<Arc<SealedFile>>, ByPartition), StoreError> {
+        let Cut { marks, taken } = cut;
+        let make = move || taken.iter().map(|taken| taken.make()).collect::<Result<Vec<_>, _>>();
+        let derived = tokio::task::spawn_blocking(make).await.map_err(|_| StoreError::Stopping)?;
+        let derived = derived.map_err(|source| StoreError::Rows { table: "what is derived", source })?;
+        let Settled { through, tables } = self.books.lock().settle(derived, &self.view);
         let specs = Arc::clone(&self.tables);
         let split = move || by_partition(&specs, tables);
         let (rows, tables) = tokio::task::spawn_blocking(split).await.map_err(|_| StoreError::Stopping)??;
         let files = self.sealed.seal(Seal { through, marks, tables }).await?;
-        Ok((files, rows))
+        Ok((through, files, rows))
     }
 
     /// Leaves the rows of files in memory, within the bound.

@@ -80,7 +80,7 @@ fn disk_state(broken: Option<&str>, log: &DiskState, seals: &SealStatus) -> Disk
     match (broken, log, &seals.failure) {
         (Some(reason), ..) => DiskState::Failing { reason: format!("rows are no longer published: {reason}") },
         (_, DiskState::Good, Some(reason)) if seals.is_full => DiskState::Full { reason: reason.clone() },
-        (_, DiskState::Good, Some(reason)) => DiskState::Failing { reason: reason.clone() },
+        (_, DiskState::Good, Some(reason)) => DiskState::Behind { reason: reason.clone() },
         (_, state, _) => state.clone(),
     }
 }

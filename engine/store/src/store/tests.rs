@@ -2,6 +2,7 @@ mod crashes;
 mod intake;
 mod measure;
 mod publishing;
+mod remote;
 mod views;
 
 use std::collections::BTreeMap;
@@ -64,10 +65,10 @@ impl Derive for Count {
         count.into_iter().collect()
     }
 
-    fn take(&mut self) -> Vec<(usize, RecordBatch)> {
+    fn take(&mut self) -> Box<dyn Derived> {
         let taken = self.snapshot();
         self.0 = 0;
-        taken
+        Box::new(taken)
     }
 
     fn reduce(&mut self, rows: RecordBatch) -> RecordBatch {

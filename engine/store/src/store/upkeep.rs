@@ -6,11 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 use super::Store;
+use crate::SealedFile;
+use crate::sealed::State;
 
 /// How often small batches are put together and the bounds of sealing looked at.
 const TICK: Duration = Duration::from_millis(500);
 /// How long to wait after a seal that failed: doubled each time, up to the other one.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// How often files are looked at when there is nothing to compact.
 const FILES_TICK: Duration = Duration::from_secs(10);
 
@@ -92,6 +94,19 @@ impl Store {
         let is_compacted = compacted?.is_some();
         self.core.sealed.sweep().await?;
         Ok(is_compacted)
+    }
+
+    /// Looks at files that a query could not read, and no longer serves those that are damaged, not there, or of a newer version.
+    /// Says whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopping`](crate::StoreError::Stopping) only.
+    pub async fn examine(&self, files: Vec<Arc<SealedFile>>) -> Result<bool, crate::StoreError> {
+        let examine = move |state: &State| Ok(files.into_iter().filter(|file| state.examine(file)).collect());
+        let gone: Vec<Arc<SealedFile>> = self.core.sealed.blocking(examine).await?;
+        // At once, also while a seal is under way.
+        self.core.books.lock().leave_out(&gone, &self.core.view);
+        Ok(!gone.is_empty())
     }
 
     /// Shows the files that are listed now.

@@ -5,9 +5,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::compaction::CompactionLimits;
 use crate::disk::failing::{FailingDisk, Fault};
+use crate::objects::Remote;
+use crate::objects::failing::FailingStore;
+
+/// How many cases of random failures are tried: `TOLLGATE_STORE_CASES`, thousands before a release.
+pub(super) fn cases(otherwise: u32) -> u32 {
+    std::env::var("TOLLGATE_STORE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(otherwise)
+}
 
 #[derive(Debug, Clone, Copy)]
-enum Action {
+pub(super) enum Action {
     /// Two reporters send their next batches.
     Append,
     /// They send all again that was not acknowledged.
@@ -18,15 +25,23 @@ enum Action {
 
 /// What a reporter knows: batches up to `sent` were sent, those up to `acknowledged` are kept for certain.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sender {
-    sent: i64,
-    acknowledged: i64,
+pub(super) struct Sender {
+    pub(super) sent: i64,
+    pub(super) acknowledged: i64,
 }
 
-struct World {
+/// What happens, and which operations on files fail.
+pub(super) struct Plan<'a> {
+    pub(super) script: &'a [Action],
+    pub(super) faults: &'a [(u64, Fault)],
+}
+
+pub(super) struct World {
     dir: tempfile::TempDir,
     disk: FailingDisk,
-    senders: [Sender; 2],
+    /// Where sealed files go, if not to the disk.
+    pub(super) objects: Option<FailingStore>,
+    pub(super) senders: [Sender; 2],
 }
 
 impl World {
@@ -34,7 +49,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("graves")).unwrap();
         let disk = FailingDisk::new(&dir.path().join("graves"), seed);
-        Self { dir, disk, senders: Default::default() }
+        Self { dir, disk, objects: None, senders: Default::default() }
+    }
+
+    pub(super) fn remote(seed: u64) -> Self {
+        Self { objects: Some(FailingStore::new(seed)), ..Self::new(seed) }
     }
 
     /// Runs until done, or the power has gone.
@@ -51,9 +70,15 @@ impl World {
         }
     }
 
-    async fn open(&self) -> Option<Arc<Store>> {
+    pub(super) async fn open(&self) -> Option<Arc<Store>> {
         let mut options = options(&self.dir.path().join("data"));
         options.disk = Arc::new(self.disk.clone());
+        options.remote = self.objects.clone().map(|objects| Remote {
+            store: Arc::new(objects),
+            bucket: "failing".to_owned(),
+            endpoint: None,
+            prefix: "telemetry".into(),
+        });
         options.compaction = CompactionLimits { open_files_max: 2, ..CompactionLimits::default() };
         let mut failures = 0;
         loop {
@@ -73,7 +98,7 @@ impl World {
         }
     }
 
-    async fn act(&mut self, store: &Arc<Store>, action: Action) {
+    pub(super) async fn act(&mut self, store: &Arc<Store>, action: Action) {
         match action {
             Action::Append | Action::Resend => {
                 for reporter in 0..2 {
@@ -105,8 +130,9 @@ impl World {
     }
 
     /// What is acknowledged is there once; what is not, once at most; nothing else is there.
-    fn check(&self, store: &Store) {
-        let (ids, counted) = contents(store);
+    pub(super) fn check(&self, store: &Store) {
+        // Reading from an object store blocks.
+        let (ids, counted) = tokio::task::block_in_place(|| contents(store));
         let mut expected = 0;
         for (reporter, sender) in self.senders.iter().enumerate() {
             for sequence in 1..=sender.sent {
@@ -122,15 +148,45 @@ impl World {
         assert_eq!(counted as usize, expected, "what is derived was counted for each row once");
     }
 
-    async fn crash(&self, store: Arc<Store>) {
+    pub(super) async fn crash(&self, store: Arc<Store>) {
         self.disk.crash();
         let _ = store.close().await;
         drop(store);
         self.disk.restart();
     }
 
+    /// Runs a script; then the power goes, whatever happened.
+    pub(super) async fn run(&mut self, Plan { script, faults }: Plan<'_>) {
+        for (operation, fault) in faults {
+            self.disk.fail_at(*operation, *fault);
+        }
+        let Some(store) = self.open().await else { return self.disk.restart() };
+        for action in script {
+            self.act(&store, *action).await;
+            if self.disk.is_down() {
+                break;
+            }
+            // With an object store that fails, files can be counted only when it is back.
+            if self.objects.is_none() {
+                self.check(&store);
+            }
+        }
+        self.crash(store).await;
+    }
+
+    /// Everything is as it was written, and nothing else is in the object store.
+    pub(super) async fn check_objects(&self) {
+        let store = self.open().await.unwrap();
+        let verified = store.sealed().verify(|_| {}).await.unwrap();
+        assert_eq!(verified.faults, []);
+        let listed: usize = store.sealed().files().iter().map(Vec::len).sum();
+        store.close().await.unwrap();
+        let keys = self.objects.as_ref().unwrap().keys().await;
+        assert_eq!(keys.len(), listed, "{keys:?}");
+    }
+
     /// Opens, checks, and lets the reporters send what they have no acknowledgement for: then all is there.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         let store = self.open().await.unwrap();
         self.check(&store);
         self.act(&store, Action::Resend).await;
@@ -140,36 +196,22 @@ impl World {
     }
 }
 
-/// Runs a script with one fault; then the power goes, whatever happened.
+/// Runs a script with some faults. Returns how many operations that was.
 async fn survives(script: &[Action], seed: u64, faults: &[(u64, Fault)]) -> u64 {
     let mut world = World::new(seed);
-    for (operation, fault) in faults {
-        world.disk.fail_at(*operation, *fault);
-    }
-    if let Some(store) = world.open().await {
-        for action in script {
-            world.act(&store, *action).await;
-            if world.disk.is_down() {
-                break;
-            }
-            world.check(&store);
-        }
-        world.crash(store).await;
-    } else {
-        world.disk.restart();
-    }
+    world.run(Plan { script, faults }).await;
     let operations = world.disk.operations();
     world.settle().await;
     world.settle().await;
     operations
 }
 
-const SCRIPT: [Action; 10] = {
+pub(super) const SCRIPT: [Action; 10] = {
     use Action::{Append, Compact, Seal};
     [Append, Append, Seal, Append, Seal, Compact, Append, Seal, Compact, Append]
 };
 
-fn run<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(work)
 }
@@ -201,7 +243,7 @@ fn what_a_failed_start_has_left_is_synced_by_the_next() {
     run(survives(&[Action::Append, Action::Seal], 1_574_976_394_349_872_066, &[(6, Fault::Error)]));
 }
 
-fn action() -> impl Strategy<Value = Action> {
+pub(super) fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => Just(Action::Append),
         1 => Just(Action::Resend),
@@ -211,7 +253,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(cases(24)))]
     #[test]
     fn rows_survive_any_failures_before_a_crash(
         seed in any::<u64>(),

@@ -1,3 +1,5 @@
+use parking_lot::Condvar;
+
 use super::*;
 use crate::DiskState;
 
@@ -15,7 +17,7 @@ impl Derive for Fragile {
         self.0.snapshot()
     }
 
-    fn take(&mut self) -> Vec<(usize, RecordBatch)> {
+    fn take(&mut self) -> Box<dyn Derived> {
         self.0.take()
     }
 
@@ -76,4 +78,78 @@ async fn what_is_in_memory_only_is_sealed_in_spite_of_a_panic() {
     store.close().await.unwrap();
     drop(store);
     assert_holds(&open(options).await.unwrap().0, [(0, 1)].into_iter());
+}
+
+/// Closed until it is opened once.
+#[derive(Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock() = true;
+        self.1.notify_all();
+    }
+
+    fn pass(&self) {
+        self.1.wait_while(&mut self.0.lock(), |is_open| !*is_open);
+    }
+}
+
+/// Counts, and makes rows of it only when it may.
+struct Held(Count, Arc<Gate>);
+
+struct HeldRows(Vec<(usize, RecordBatch)>, Arc<Gate>);
+
+impl Derive for Held {
+    fn add(&mut self, rows: &RecordBatch) {
+        self.0.add(rows);
+    }
+
+    fn snapshot(&self) -> Vec<(usize, RecordBatch)> {
+        self.0.snapshot()
+    }
+
+    fn take(&mut self) -> Box<dyn Derived> {
+        let taken = self.snapshot();
+        self.0 = Count::default();
+        Box::new(HeldRows(taken, Arc::clone(&self.1)))
+    }
+
+    fn reduce(&mut self, rows: RecordBatch) -> RecordBatch {
+        rows
+    }
+}
+
+impl Derived for HeldRows {
+    fn rows(&self) -> Result<Vec<(usize, RecordBatch)>, arrow::error::ArrowError> {
+        self.1.pass();
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_published_while_a_seal_makes_rows_of_what_was_counted() {
+    let (dir, gate) = (tempfile::tempdir().unwrap(), Arc::new(Gate::default()));
+    let derive = Box::new(Held(Count::default(), Arc::clone(&gate)));
+    let store = Store::open(options(dir.path()), tables(), derive, rederive).await.unwrap().0;
+    append(&store, 0, 1).await.unwrap();
+    let sealing = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.seal_now().await }
+    });
+    while store.core.books.lock().complete(&store.core.view).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    append(&store, 0, 2).await.unwrap();
+    let looking = tokio::task::spawn_blocking({
+        let store = Arc::clone(&store);
+        move || contents(&store)
+    });
+    assert_eq!(store.stored_view().tables[0].hot.len(), 2, "what is durable is visible");
+    gate.open();
+    let (ids, counted) = looking.await.unwrap();
+    assert_eq!((ids.len(), counted), (6, 6), "a query sees every row counted once");
+    sealing.await.unwrap().unwrap();
+    assert_holds(&store, [(0, 1), (0, 2)].into_iter());
+    assert_eq!(store.view().tables[0].hot.len(), 1, "what came meanwhile is not sealed yet");
 }

@@ -115,8 +115,9 @@ async fn small_batches_are_put_together_but_not_across_a_cut() {
     for sequence in 41..=60 {
         append(&store, 0, sequence).await.unwrap();
     }
-    let cut = store.core.books.lock().cut(&store.core.view).unwrap();
-    assert_eq!(cut.through, Position(60));
+    let cut = store.core.books.lock().cut().unwrap();
+    let derived = cut.taken.iter().map(|taken| taken.make().unwrap()).collect();
+    assert_eq!(store.core.books.lock().settle(derived, &store.core.view).through, Position(60));
     for sequence in 61..=80 {
         append(&store, 0, sequence).await.unwrap();
     }
