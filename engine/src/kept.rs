@@ -30,7 +30,6 @@ use crate::config::EngineConfig;
 use crate::data::DataDir;
 use crate::engine::EngineError;
 use crate::sql::Views;
-use crate::taps::Taps;
 
 /// The store of a running engine.
 pub(crate) struct Kept {

@@ -56,20 +56,20 @@ pub(super) async fn start(
     };
     let watch = Watch::new(std::time::Instant::now() + limits.timeout, timeout(limits.timeout));
     let task = AbortOnDropHandle::new(handle.spawn(query.run(planning, head, rows, Arc::clone(&watch))));
-    let task = Running { watch, _task: task };
+    let running = Running { watch, task };
     // The query watches its time itself, but whatever computes for long without a pause keeps it from looking. So whoever waits
     // watches too.
     let deadline = Instant::now() + limits.timeout + GRACE;
     let shutting_down = |_| QueryError::new(QueryErrorKind::Execution, "the engine is shutting down");
     let schema = timeout_at(deadline, planned).await.map_err(|_| timeout(limits.timeout))?.map_err(shutting_down)??;
     // The stream owns the task: whoever drops the rows ends the query.
-    let waiting = Some((waiting, task));
+    let waiting = Some((waiting, running));
     let batches = futures::stream::unfold(waiting, move |waiting| async move {
-        let (mut rows, task) = waiting?;
+        let (mut rows, mut running) = waiting?;
         match timeout_at(deadline, rows.recv()).await {
-            Ok(Some(batch)) => Some((batch, Some((rows, task)))),
+            Ok(Some(batch)) => Some((batch, Some((rows, running)))),
             // What ended without a word has broken off, and must not pass for a short answer.
-            Ok(None) => task.await.err().filter(JoinError::is_panic).map(|panic| {
+            Ok(None) => (&mut running.task).await.err().filter(JoinError::is_panic).map(|panic| {
                 tracing::error!(error = %panic, "a query broke off");
                 (Err(QueryError::new(QueryErrorKind::Execution, "the query broke off: please report this")), None)
             }),
@@ -96,7 +96,7 @@ pub(super) async fn plan_only<T: Send + 'static>(
 /// A query that somebody waits for.
 struct Running {
     watch: Arc<Watch>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Drop for Running {

@@ -85,12 +85,12 @@ fn alike(partial: &Enforcer, all: &Enforcer, asked: &Asked, about: &str) {
     }
 }
 
-/// One policy with an id of its own, so that it is the same wherever it stands.
-fn named(random: &mut Random) -> String {
+/// One policy without slots and with an id of its own, so that it is the same wherever it stands.
+fn named(random: &mut Random) -> Statement {
     loop {
-        let text = policies(random, 1);
-        if !text.is_empty() {
-            return format!("@id(\"p{}\") {text}", random.below(usize::MAX));
+        let policy = policies(random, 1).pop().filter(|statement| statement.links.is_none());
+        if let Some(policy) = policy {
+            return Statement { text: format!("@id(\"p{}\") {}", random.below(usize::MAX), policy.text), links: None };
         }
     }
 }
@@ -101,8 +101,8 @@ fn slices_and_their_deltas_change_no_answer() {
     for seed in seeds().take(seeds().count().div_ceil(2)) {
         let mut random = Random::new(seed);
         let mut population = Population::new(&mut random);
-        let mut texts: Vec<String> = (0..20).map(|_| named(&mut random)).collect();
-        let now = compiled(&texts.concat(), &population);
+        let mut statements: Vec<_> = (0..20).map(|_| named(&mut random)).collect();
+        let now = compiled(&statements, &population);
         let mut slices = Slices::new(&now, None).unwrap();
         let mut held = slices.cut(Some(&standpoint()));
         let partial = Enforcer::at(Clock::paused(NOW_US), standpoint());
@@ -111,16 +111,16 @@ fn slices_and_their_deltas_change_no_answer() {
         for version in 3..8 {
             for _ in 0..random.below(4) {
                 match random.below(4) {
-                    0 => drop(texts.remove(random.below(texts.len()))),
-                    1 => texts.insert(random.below(texts.len() + 1), named(&mut random)),
-                    2 => texts.rotate_left(1),
-                    _ => texts[0] = named(&mut random),
+                    0 => drop(statements.remove(random.below(statements.len()))),
+                    1 => statements.insert(random.below(statements.len() + 1), named(&mut random)),
+                    2 => statements.rotate_left(1),
+                    _ => statements[0] = named(&mut random),
                 }
             }
             if random.one_in(3) {
                 population = Population::new(&mut random);
             }
-            let now = compiled(&texts.concat(), &population);
+            let now = compiled(&statements, &population);
             let next = Slices::new(&now, Some(&slices)).unwrap();
             let slice = next.cut(Some(&standpoint()));
             let policies_delta = Some(v1::PoliciesDelta::clone(&next.delta(&held, &slice)));
@@ -135,7 +135,7 @@ fn slices_and_their_deltas_change_no_answer() {
                     &partial,
                     &all,
                     &asked,
-                    &format!("seed {seed}, version {version}: {asked:?}\n{}", texts.concat()),
+                    &format!("seed {seed}, version {version}: {asked:?}\n{}", text(&statements)),
                 );
             }
             (slices, held) = (next, slice);
