@@ -16,6 +16,7 @@ mod demo;
 mod harness;
 mod limits;
 mod live;
+mod openapi;
 mod peers;
 mod policies;
 mod postgres;
