@@ -18,6 +18,7 @@ mod export;
 mod harness;
 mod limits;
 mod live;
+mod openapi;
 mod peers;
 mod policies;
 mod postgres;
