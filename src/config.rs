@@ -157,7 +157,7 @@ impl Settings {
             listens.into_iter().filter_map(|(key, address)| check_listen(key, address, exposed)).collect();
         if settings.policy_sets.contains_key("live") {
             let message = "`policy_sets`: `live` is the set in force: name this one otherwise";
-            problems.push(Problem::new(message.to_owned()));
+            problems.push(tollgate_config::Problem::new(message.to_owned()));
         }
         problems.extend(settings.auth.problems(settings.tls.as_ref()));
         problems.extend(settings.retention.problems());

@@ -78,7 +78,9 @@ impl Otlp {
                 () = count(&engine, every, &convert, &metrics) => {}
             }
             push_totals(&engine, every, &convert, &metrics).await;
-            [&logs, &traces, &metrics].map(|sink| sink.outbox.close());
+            for sink in [&logs, &traces, &metrics] {
+                sink.outbox.close();
+            }
             tokio::time::sleep(LAST_WORDS).await;
             abandon.cancel();
             // Delivering ends, and this with it.
@@ -118,7 +120,9 @@ async fn read(mut tap: Tap, convert: Convert, logs: &Sink, traces: &Sink) {
         }
         let now = tap.missed();
         if now > missed {
-            [logs, traces].map(|sink| (sink.counts)("missed_rows", now - missed));
+            for sink in [logs, traces] {
+                (sink.counts)("missed_rows", now - missed);
+            }
             missed = now;
         }
     }

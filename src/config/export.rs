@@ -78,7 +78,7 @@ pub(crate) struct Secret(String);
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        super::hidden(&self.0, serializer)
+        serializer.serialize_str("(hidden)")
     }
 }
 

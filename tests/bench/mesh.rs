@@ -92,12 +92,13 @@ impl Mesh {
     }
 }
 
-/// Sends what `next` gives, until it gives nothing, and waits until all of it is acknowledged. Returns how many batches that was.
+/// Sends what `next` gives, no more often than `every`, until it gives nothing, and waits until all of it is acknowledged. Returns how many batches that was.
 pub(crate) async fn report(
     grpc: String,
     reporter: String,
     epoch: u64,
-    mut next: impl AsyncFnMut() -> anyhow::Result<Option<bytes::Bytes>>,
+    every: Option<Duration>,
+    mut next: impl FnMut() -> anyhow::Result<Option<bytes::Bytes>>,
 ) -> anyhow::Result<u64> {
     let mut client = v1::telemetry_client::TelemetryClient::connect(format!("http://{grpc}")).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -105,10 +106,15 @@ pub(crate) async fn report(
     sender.send(v1::ReportRequest { message: Some(Message::Hello(hello)) }).await?;
     let mut answers = client.report(ReceiverStream::new(receiver)).await?.into_inner();
     let (mut sent, mut acknowledged) = (0, 0);
+    let mut due = Instant::now();
     let mut is_over = false;
     while !is_over || acknowledged < sent {
         if !is_over && sent < acknowledged + AHEAD as u64 {
-            match next().await? {
+            if let Some(every) = every {
+                tokio::time::sleep_until(due.into()).await;
+                due += every;
+            }
+            match next()? {
                 Some(arrow_ipc) => {
                     sent += 1;
                     let batch = v1::Batch { sequence: sent, arrow_ipc };

@@ -183,7 +183,7 @@ fn totals_are_cumulative_and_their_buckets_go_over_unchanged() {
     let Some(Data::Sum(requests)) = metric(0, "tollgate.requests") else { panic!("no sum") };
     assert!(requests.is_monotonic && requests.aggregation_temporality() == AggregationTemporality::Cumulative);
     let point = &requests.data_points[0];
-    assert_eq!((point.value.clone(), point.start_time_unix_nano), (Some(NumberValue::AsInt(4)), 5_000));
+    assert_eq!((point.value, point.start_time_unix_nano), (Some(NumberValue::AsInt(4)), 5_000));
     assert_eq!(get(&point.attributes, "http.route").cloned(), words("/items/{id}"));
     assert_eq!(get(&point.attributes, "http.response.status_code").cloned(), Some(Value::IntValue(200)));
     let Some(Data::ExponentialHistogram(durations)) = metric(0, "tollgate.request.duration") else {

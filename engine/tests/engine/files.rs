@@ -107,11 +107,15 @@ async fn an_id_is_found_in_the_file_that_has_it() {
     let running = Running::start_with(|config| config.seal_rows = 1).await;
     let ids: Vec<String> = (0..40).map(|id| format!("request-{id}")).collect();
     for (number, ids) in ids.chunks(10).enumerate() {
-        let row = |(id, request_id): (usize, &String)| {
-            let trace_id = ((number * 10 + id) as u128).to_be_bytes();
-            tollgate_attributes::Row { trace_id: Some(trace_id), ..with_id(request_id) }
-        };
-        running.report("catalog-1", &ids.iter().enumerate().map(row).collect::<Vec<_>>()).await;
+        let rows: Vec<_> = ids
+            .iter()
+            .zip(number * 10..)
+            .map(|(request_id, id)| tollgate_attributes::Row {
+                trace_id: Some((id as u128).to_be_bytes()),
+                ..with_id(request_id)
+            })
+            .collect();
+        running.report("catalog-1", &rows).await;
         wait_for("a seal", async || running.number(SEALED).await == number as i64 + 1).await;
     }
     let running = running.restart_with(|_| {}).await;
