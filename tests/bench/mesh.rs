@@ -1,6 +1,6 @@
 //! Requests of a mesh of 50 services, each of which calls three others, with 200 routes and 1,000 users; and a reporter of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};

@@ -66,7 +66,6 @@ async fn send(
                 let mut mesh = Mesh::new(&name, epoch * 100 + number);
                 let every =
                     rate.map(|rate| Duration::from_secs_f64(BATCH_ROWS as f64 * REPORTERS as f64 / rate as f64));
-                let mut due = started;
                 mesh::report(grpc, name, epoch, every, move || {
                     if started.elapsed() >= length {
                         return Ok(None);

@@ -49,7 +49,8 @@ fn change_pages(path: &Path) {
 async fn a_file_that_a_query_cannot_read_is_set_aside_and_the_rest_served() {
     let running = with_files(5).await;
     assert_eq!(rows_read(&running).await, 31);
-    let damages: [(u32, fn(&Path), &str); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(u32, Damage, &str); 4] = [
         (1, truncate, "bytes"),
         (2, |path| fs::write(path, "no Parquet at all").unwrap(), "bytes"),
         (4, change_pages, "checksum"),
