@@ -15,6 +15,7 @@ mod closed_loop;
 mod command_line;
 mod demo;
 mod export;
+mod gateway;
 mod harness;
 mod limits;
 mod live;

@@ -146,6 +146,7 @@ pub(crate) struct Proxy {
     process: Child,
     pub(crate) inbound: Option<SocketAddr>,
     pub(crate) outbound: Option<SocketAddr>,
+    pub(crate) gateway: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
 }
 
@@ -156,7 +157,8 @@ impl Proxy {
         fs::write(&config, yaml).unwrap();
         let (process, ready) = start(workspace, "proxy", &config, name).await;
         let optional = |key: &str| ready[key].as_str().map(|text| text.parse().unwrap());
-        Self { process, inbound: optional("inbound"), outbound: optional("outbound"), admin: optional("admin") }
+        let [inbound, outbound, gateway, admin] = ["inbound", "outbound", "gateway", "admin"].map(optional);
+        Self { process, inbound, outbound, gateway, admin }
     }
 
     /// In front of one service, believing its callers' names.
@@ -182,6 +184,11 @@ impl Proxy {
 
     pub(crate) fn outbound(&self) -> SocketAddr {
         self.outbound.expect("the proxy has an outbound listener")
+    }
+
+    #[allow(dead_code, reason = "the benchmarks have none")]
+    pub(crate) fn gateway(&self) -> SocketAddr {
+        self.gateway.expect("the proxy has a gateway listener")
     }
 
     #[allow(dead_code, reason = "only the benchmarks ask")]
