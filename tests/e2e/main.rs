@@ -17,6 +17,7 @@ mod demo;
 mod export;
 mod harness;
 mod limits;
+mod lists;
 mod live;
 mod openapi;
 mod peers;
