@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_adapters::guard::Guard;
+use tollgate_adapters::lists::HttpLists;
 use tollgate_adapters::otlp::Otlp;
 use tollgate_adapters::remote_write::RemoteWrite;
 use tollgate_engine::{Engine, EngineConfig};
@@ -67,7 +68,8 @@ impl Serving {
         let postgres_listener = bind("PostgreSQL clients", listen.postgres).await?;
         let (http, grpc) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
         let postgres = postgres_listener.local_addr()?;
-        let engine = Engine::start(config).await?;
+        let lists = HttpLists::new().context("lists cannot be fetched")?;
+        let engine = Engine::start(EngineConfig { lists: Some(Arc::new(lists)), ..config }).await?;
 
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();

@@ -18,8 +18,7 @@ pub(crate) use self::policy_tables::{EntitiesTable, PoliciesTable};
 pub(crate) use self::sets::{PolicySets, SetError};
 use crate::clock::WallTime;
 use crate::config::EngineConfig;
-use crate::kept;
-use crate::{sql, tables};
+use crate::{kept, lists, sql, tables};
 
 /// A change that was refused whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,7 +70,8 @@ pub struct PolicyReport {
 /// Everything that is wrong with it.
 pub fn check_policies(dir: &Path, mode: &Mode) -> Result<PolicyReport, Diagnostics> {
     let sources = Sources::read(dir)?;
-    let compiled = check_sources(&sources, mode)?;
+    let mut compiled = check_sources(&sources, mode)?;
+    compiled.warnings.0.extend(lists::check_files(dir, &compiled.lists));
     Ok(PolicyReport { sources, compiled })
 }
 

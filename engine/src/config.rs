@@ -10,6 +10,7 @@ use tollgate_store::{Disk, Durability};
 
 use crate::admission::DecodeLimits;
 use crate::kept::{RemoteConfig, RetentionConfig, SamplingConfig};
+use crate::lists::FetchList;
 
 /// Configuration of an engine. The defaults keep its data in `./data` and read policies from `./policies`.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct EngineConfig {
     pub sampling: Vec<SamplingConfig>,
     /// How local files are reached, where tests put something else.
     pub disk: Option<Arc<dyn Disk>>,
+    /// How lists are fetched from URLs; without it there are only those in files.
+    pub lists: Option<Arc<dyn FetchList>>,
     /// Most bytes that all queries together may take.
     pub query_bytes_max: usize,
     /// How long a query may take, including the time that its reader takes.
@@ -76,6 +79,7 @@ impl Default for EngineConfig {
             remote: None,
             sampling: Vec::new(),
             disk: None,
+            lists: None,
             query_bytes_max: 512 << 20,
             query_timeout: Duration::from_secs(30),
             query_rows_max: 1_000_000,

@@ -23,7 +23,7 @@ const PUSHES_MAX: usize = 20_000;
 pub(crate) struct Push {
     pub(crate) version: u64,
     pub(crate) reporter: Arc<str>,
-    /// What changed first of all that it carries: `connected`, `policies`, `signals` or `leases`.
+    /// What changed first of all that it carries: `connected`, `policies`, `lists`, `signals` or `leases`.
     pub(crate) cause: &'static str,
     /// What it carries.
     pub(crate) parts: Vec<&'static str>,

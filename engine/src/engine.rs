@@ -27,6 +27,7 @@ use crate::data::{DataDir, DataError, Versions};
 use crate::fleet::Fleet;
 use crate::kept::{Kept, RemoteError, StorageTables};
 use crate::leases::LeaseConfig;
+use crate::lists::{Lists, ListsTable};
 use crate::metrics::Metrics;
 use crate::published::Publisher;
 use crate::session::{Intake, Outlet, RecentSlices, ReportSession, SessionError, WatchSession};
@@ -77,6 +78,7 @@ struct Inner {
     kept: Arc<Kept>,
     queries: Queries,
     scheduler: Scheduler,
+    lists: Arc<Lists>,
     intake: Intake,
     outlet: Outlet,
     checker: Checker,
@@ -98,8 +100,15 @@ impl Engine {
         let fleet = Arc::new(Fleet::open(limits, Clock::start(), Arc::clone(&dir), Arc::clone(&metrics))?);
         let kept = Arc::new(Kept::open(&config, &dir).await?);
         let storage = StorageTables(Some(Arc::clone(&kept.store)));
-        let (fleet_table, uses) = (Some(Arc::clone(&fleet)), Arc::clone(&kept.counting.uses));
-        let tables = tables::Sources { fleet: fleet_table, storage, uses, ..tables::Sources::default() };
+        let (policies, data, http) = (config.policies.clone(), dir.path().to_owned(), config.lists.clone());
+        let lists = Arc::new(Lists::new(policies, data, http, Arc::clone(&metrics)));
+        let tables = tables::Sources {
+            fleet: Some(Arc::clone(&fleet)),
+            storage,
+            uses: Arc::clone(&kept.counting.uses),
+            lists: ListsTable(Some(Arc::clone(&lists))),
+            ..tables::Sources::default()
+        };
         let queries = queries(&config, &tables, &kept, &dir, &metrics).await?;
         // Before the first row comes: what is kept until now is counted from the rollups, what comes as it comes.
         let counting = kept.counting.uses.begin(&kept.store.view(), queries.own_context().state());
@@ -109,7 +118,8 @@ impl Engine {
         let loaded =
             load(queries.own_context(), &sources, &config.mode, config.signals_every, None).await.map_err(refused)?;
         let loaded = Arc::new(loaded);
-        let publisher = Arc::new(Publisher::new(versions, &loaded)?);
+        lists.declare(&loaded.compiled.lists);
+        let publisher = Arc::new(Publisher::new(versions, &loaded, lists.pushed())?);
 
         let stop = CancellationToken::new();
         let scheduler = Scheduler::new(
@@ -148,6 +158,7 @@ impl Engine {
             kept,
             queries,
             scheduler,
+            lists,
             intake,
             outlet,
             checker,
@@ -280,7 +291,7 @@ impl Inner {
     /// Puts policies in force: from here on sessions push them.
     fn put_in_force(&self, loaded: &Arc<Loaded>) -> Result<(), DataError> {
         use tollgate_policies::PolicyKind::{Access, Shaping};
-        self.outlet.publisher.set_policies(loaded)?;
+        self.outlet.publisher.set_policies(loaded, self.lists.pushed())?;
         self.outlet.fleet.set_limits(&loaded.limits());
         self.metrics.policies_accepted(loaded.count(Access), loaded.count(Shaping));
         self.book.accept(Arc::clone(loaded));

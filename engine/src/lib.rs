@@ -1,7 +1,7 @@
 //! The engine: takes in what reporters saw, answers SQL about it, computes signals, and pushes what is to be enforced.
 //!
 //! In reading order: `admission` turns bytes into rows, `kept` keeps them, `sql` answers over them, `taps` show them as they come; `signals` and
-//! `book` make policies and their inputs, `watcher` notices changes, `leases` and `fleet` divide limits,
+//! `book` make policies and their inputs, `lists` fetches what they look up, `watcher` notices changes, `leases` and `fleet` divide limits,
 //! `published` is the newest of all that, `session` carries it to reporters and `check` applies it here. `engine`
 //! puts the parts together.
 
@@ -18,6 +18,7 @@ mod fleet;
 mod identity;
 mod kept;
 pub mod leases;
+mod lists;
 mod metrics;
 pub mod offline;
 mod published;
@@ -38,6 +39,7 @@ pub use data::DataError;
 pub use engine::{Engine, EngineError, PolicyStatus, Status};
 pub use identity::{Identity, NotThisReporter};
 pub use kept::{RemoteConfig, RemoteError, RetentionConfig, SamplingConfig, StorageState, StorageStatus};
+pub use lists::{FetchList, FetchedList, LIST_BYTES_MAX};
 pub use metrics::Metrics;
 pub use session::{Offered, ReportSession, SessionError, WatchSession};
 pub use signals::FileStatus;

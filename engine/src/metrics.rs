@@ -12,12 +12,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tollgate_policies::lists::{Outcome, State};
 use tollgate_store::StoreStatus;
 
 use crate::admission::RefusalCode;
 
 pub(crate) use self::labels::SignalOutcome;
-use self::labels::{CodeLabel, ExportLabels, KindLabel, OutcomeLabel, ReasonLabel};
+use self::labels::{CodeLabel, ExportLabels, KindLabel, OutcomeLabel, ReasonLabel, StateLabel};
 use self::storage::StorageMetrics;
 
 /// From a fraction of a millisecond to the longest query.
@@ -50,6 +51,9 @@ pub struct Metrics {
     leases: Gauge,
     checks: Family<OutcomeLabel, Counter>,
     exported: Family<ExportLabels, Counter>,
+    list_refreshes: Family<OutcomeLabel, Counter>,
+    lists: Family<StateLabel, Gauge>,
+    list_age_seconds: Gauge,
 }
 
 impl Default for Metrics {
@@ -79,6 +83,9 @@ impl Default for Metrics {
             leases: Gauge::default(),
             checks: Family::default(),
             exported: Family::default(),
+            list_refreshes: Family::default(),
+            lists: Family::default(),
+            list_age_seconds: Gauge::default(),
         }
     }
 }
@@ -116,6 +123,9 @@ impl Metrics {
             leases: "Leases that are in force";
             checks: "Requests decided for others, by decision";
             exported: "Records, points and spans for others, by what became of them";
+            list_refreshes: "Attempts to refresh a list, by outcome";
+            lists: "Lists, by state: ok, failing while the last good one holds, or empty as none was ever good";
+            list_age_seconds: "Time since the list that was refreshed longest ago was";
         }
         self.storage.register(registry);
     }
@@ -197,6 +207,32 @@ impl Metrics {
 
     pub(crate) fn leases(&self, count: usize) {
         self.leases.set(count as i64);
+    }
+
+    pub(crate) fn list_refreshed(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Changed => "changed",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Failed => "failed",
+        };
+        self.list_refreshes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn lists(&self, states: impl Iterator<Item = State>) {
+        let (mut counts, mut oldest_ms) = ([0; 3], 0);
+        for state in states {
+            let place = match (state.entries, state.problem) {
+                (Some(_), None) => 0,
+                (Some(_), Some(_)) => 1,
+                (None, _) => 2,
+            };
+            counts[place] += 1;
+            oldest_ms = oldest_ms.max(state.age_ms.unwrap_or(0));
+        }
+        for (state, count) in ["ok", "failing", "empty"].into_iter().zip(counts) {
+            self.lists.get_or_create(&StateLabel { state }).set(count);
+        }
+        self.list_age_seconds.set(i64::try_from(oldest_ms / 1_000).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn checked(&self, decision: &'static str) {

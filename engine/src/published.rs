@@ -9,6 +9,7 @@ use tollgate_policies::Slices;
 use crate::book::Loaded;
 use crate::data::{DataError, Versions};
 use crate::decisions::Moment;
+use crate::lists::PushedLists;
 use crate::signals::SignalState;
 
 /// Policies and signals at one version.
@@ -21,6 +22,9 @@ pub(crate) struct Published {
     /// The version at which these policies came.
     pub(crate) policies_version: u64,
     pub(crate) policies_changed: Moment,
+    /// The lists that any policy may read.
+    pub(crate) lists: Arc<PushedLists>,
+    pub(crate) lists_changed: Moment,
     pub(crate) signals: Arc<SignalState>,
     pub(crate) signals_changed: Moment,
 }
@@ -32,7 +36,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(versions: Arc<Versions>, loaded: &Loaded) -> Result<Self, DataError> {
+    pub(crate) fn new(versions: Arc<Versions>, loaded: &Loaded, lists: PushedLists) -> Result<Self, DataError> {
         let now = Moment::now();
         let version = versions.next()?;
         let first = Published {
@@ -41,6 +45,8 @@ impl Publisher {
             scopes: Arc::new(loaded.scopes()),
             policies_version: version,
             policies_changed: now,
+            lists: Arc::new(lists),
+            lists_changed: now,
             signals: Arc::default(),
             signals_changed: now,
         };
@@ -63,10 +69,13 @@ impl Publisher {
         Arc::ptr_eq(&newest, of).then(|| self.versions.next()).transpose()
     }
 
-    /// Puts policies in force, unless they are those that are.
-    pub(crate) fn set_policies(&self, loaded: &Loaded) -> Result<(), DataError> {
-        if self.newest.borrow().slices.all().digest() == loaded.slices.all().digest() {
-            return Ok(());
+    /// Puts policies in force with the lists that they read, unless they are those that are.
+    pub(crate) fn set_policies(&self, loaded: &Loaded, lists: PushedLists) -> Result<(), DataError> {
+        let newest = self.newest();
+        if newest.slices.all().digest() == loaded.slices.all().digest() {
+            // Which lists are declared is part of no digest.
+            let is_same = newest.slices.all().lists() == loaded.slices.all().lists() && *newest.lists == lists;
+            return if is_same { Ok(()) } else { self.set_slices_and_lists(loaded, lists) };
         }
         self.publish(|newest, version| Published {
             version,
@@ -74,8 +83,21 @@ impl Publisher {
             scopes: Arc::new(loaded.scopes()),
             policies_version: version,
             policies_changed: Moment::now(),
+            lists: Arc::new(lists),
             ..newest
         })
+    }
+
+    /// The same policies, of which some may read other lists.
+    fn set_slices_and_lists(&self, loaded: &Loaded, lists: PushedLists) -> Result<(), DataError> {
+        let (slices, lists) = (Arc::clone(&loaded.slices), Arc::new(lists));
+        let lists_changed = Moment::now();
+        self.publish(|newest, version| Published { version, slices, lists, lists_changed, ..newest })
+    }
+
+    pub(crate) fn set_lists(&self, lists: PushedLists) -> Result<(), DataError> {
+        let (lists, lists_changed) = (Arc::new(lists), Moment::now());
+        self.publish(|newest, version| Published { version, lists, lists_changed, ..newest })
     }
 
     pub(crate) fn set_signals(&self, signals: SignalState) -> Result<(), DataError> {

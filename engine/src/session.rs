@@ -1,6 +1,7 @@
 //! Streams of reporters: rows up ([`ReportSession`]), snapshots down ([`WatchSession`]).
 
 mod delta;
+mod lists;
 mod report;
 mod slicing;
 mod watch;

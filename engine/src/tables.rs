@@ -6,6 +6,7 @@ use crate::book::{EntitiesTable, PoliciesTable, PolicyBook};
 use crate::decisions::DecisionLog;
 use crate::fleet::{Fleet, LeasesTable};
 use crate::kept::{CountedUses, StorageTables};
+use crate::lists::ListsTable;
 use crate::reporters::Reporters;
 use crate::signals::SignalHistory;
 use crate::sql::StateTable;
@@ -24,6 +25,7 @@ pub(crate) struct Sources {
     pub(crate) fleet: Option<Arc<Fleet>>,
     pub(crate) storage: StorageTables,
     pub(crate) uses: Arc<CountedUses>,
+    pub(crate) lists: ListsTable,
 }
 
 impl Sources {
@@ -32,6 +34,7 @@ impl Sources {
             ("signals", self.signals.clone()),
             ("policies", Arc::new(PoliciesTable { book: Arc::clone(&self.book), uses: Arc::clone(&self.uses) })),
             ("entities", Arc::new(EntitiesTable(Arc::clone(&self.book)))),
+            ("lists", Arc::new(self.lists.clone())),
             ("leases", Arc::new(LeasesTable(self.fleet.clone()))),
             ("reporters", self.reporters.clone()),
             ("decisions", self.decisions.clone()),

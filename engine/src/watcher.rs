@@ -26,6 +26,8 @@ pub(crate) struct Watcher {
     poll: Duration,
     reported: Contents,
     events: Arc<Notify>,
+    /// Whatever is in the directory may have changed, also what is none of the contents.
+    touched: Arc<Notify>,
     watched: Option<Watched>,
 }
 
@@ -40,10 +42,15 @@ type Identity = (u64, u64);
 impl Watcher {
     /// `reported` is what is known of the directory already.
     pub(crate) fn new(dir: &Path, poll: Duration, reported: Sources) -> Self {
-        let mut watcher =
-            Self { dir: dir.to_owned(), poll, reported: Ok(reported), events: Arc::default(), watched: None };
+        let (dir, reported, events, touched) = (dir.to_owned(), Ok(reported), Arc::default(), Arc::default());
+        let mut watcher = Self { dir, poll, reported, events, touched, watched: None };
         watcher.watch_anew();
         watcher
+    }
+
+    /// Notified when something in the directory may have changed, and it has been quiet since.
+    pub(crate) fn touched(&self) -> Arc<Notify> {
+        Arc::clone(&self.touched)
     }
 
     /// The next contents that differ from the last.
@@ -55,6 +62,7 @@ impl Watcher {
                 _ = poll.tick() => self.watch_anew(),
                 () = self.events.notified() => self.settle().await,
             }
+            self.touched.notify_one();
             let contents = read(&self.dir).await;
             if contents != self.reported {
                 self.reported = contents.clone();

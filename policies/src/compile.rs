@@ -20,6 +20,7 @@ use crate::compile::parsed::{Parsed, Role};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::entities::{self, EntityFile};
 use crate::links;
+use crate::lists::Declaration;
 use crate::model::{self, Known, SignalSchema, WITH_SIGNALS};
 use crate::rule::fingerprint;
 use crate::shaping::{ByKey, Shaping};
@@ -95,6 +96,8 @@ pub struct Compiled {
     pub entities_json: String,
     /// What is enforced and what only observed.
     pub mode: Mode,
+    /// Lists, by name.
+    pub lists: Vec<Declaration>,
 }
 
 impl Compiled {
@@ -157,14 +160,17 @@ fn compile_all(
     memory: &mut Memory,
 ) -> Result<Compiled, Diagnostics> {
     let mut problems = Diagnostics(checks::strays(sources));
-    problems.0.extend(checks::lists(sources));
+    let lists = checks::lists(sources, &mut problems);
     let entities = match &sources.entities {
         Some(file) => entities::read(file, &mut problems),
         None => EntityFile::default(),
     };
     let links = links::links(sources, &mut problems);
     let parsed = parsed::parse(sources, &links, before, memory, &mut problems);
-    let known = known(&entities, &parsed, signals, &mut problems);
+    let known = Known {
+        lists: lists.iter().map(|list| list.name.clone()).collect(),
+        ..known(&entities, &parsed, signals, &mut problems)
+    };
     let schema_json = model::schema(&known);
     let schemas = Schemas::new(&known, &schema_json.to_string());
     match Schema::from_json_value(schema_json.clone()) {
@@ -183,6 +189,7 @@ fn compile_all(
         Err(error) => problems.0.push(Diagnostic::error("TG0307", crate::sources::ENTITIES, error.to_string())),
     }
     problems.0.extend(checks::groups(&parsed, &entities));
+    problems.0.extend(checks::unread_lists(sources, &lists, &parsed));
     let policies = entries(parsed, &known, &mut problems);
     problems.sort();
     if problems.has_errors() {
@@ -194,7 +201,7 @@ fn compile_all(
     let schema_json = schema_json.to_string();
     let entity_schema_json = model::schema(&known.of_entities()).to_string();
     let mode = mode.clone();
-    Ok(Compiled { policies, warnings: problems, digest, schema_json, entity_schema_json, entities_json, mode })
+    Ok(Compiled { policies, warnings: problems, digest, schema_json, entity_schema_json, entities_json, mode, lists })
 }
 
 /// Every name that policies may use.

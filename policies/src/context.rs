@@ -6,12 +6,19 @@ use cedar_policy::{Context, RestrictedExpression};
 
 use crate::clock::Clock;
 use crate::facts::Facts;
+use crate::lists::Lists;
 use crate::model::ContextType;
 use crate::needs::Needs;
 use crate::world;
 
 /// The context of a request. `all_headers` are those that any policy names.
-pub(crate) fn context(facts: &Facts<'_>, clock: &Clock, all_headers: &[Arc<str>], needs: &Needs) -> Context {
+pub(crate) fn context(
+    facts: &Facts<'_>,
+    clock: &Clock,
+    all_headers: &[Arc<str>],
+    lists: &Lists,
+    needs: &Needs,
+) -> Context {
     let headers = if needs.all_headers { all_headers } else { &needs.headers };
     let pairs = needs.context().filter_map(|(name, of_type, is_required)| {
         let value = match of_type {
@@ -25,6 +32,11 @@ pub(crate) fn context(facts: &Facts<'_>, clock: &Clock, all_headers: &[Arc<str>]
             ContextType::User if facts.user.is_empty() => return None,
             ContextType::User => RestrictedExpression::new_entity_uid(world::user(facts.user)),
             ContextType::Headers => header_record(facts, headers)?,
+            ContextType::Lists => {
+                let mut on = Vec::new();
+                needs.on_lists(lists, facts, |list| on.push(RestrictedExpression::new_string(list.to_string())));
+                RestrictedExpression::new_set(on)
+            }
             ContextType::Claims => return None,
         };
         Some(((*name).to_owned(), value))

@@ -115,6 +115,12 @@ impl Enforcer {
         self.state.load().loaded.as_ref().map(|loaded| loaded.digest().to_owned()).unwrap_or_default()
     }
 
+    /// The lists that are held, by name and digest, for `WatchHello`.
+    #[must_use]
+    pub fn held_lists(&self) -> Vec<v1::List> {
+        self.state.load().lists.held()
+    }
+
     /// What is in force now, for one decision: what it names is what the decision reads, whatever is applied meanwhile.
     #[must_use]
     pub fn in_force(&self) -> InForce<'_> {
@@ -259,7 +265,7 @@ impl Enforcer {
     }
 
     fn answer(&self, state: &State, loaded: &Loaded, facts: &Facts<'_>) -> Arc<Answer> {
-        let asked = Asked { loaded, world: &state.world, facts, clock: &self.clock };
+        let asked = Asked { loaded, world: &state.world, facts, lists: &state.lists, clock: &self.clock };
         self.thread().borrow_mut().answer(state, &asked, self.tallies.get_or_default())
     }
 

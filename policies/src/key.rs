@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::context::{header, text};
 use crate::facts::Facts;
+use crate::lists::Lists;
 use crate::model::ContextType;
 use crate::needs::Needs;
 
@@ -29,6 +30,7 @@ pub(crate) fn parts<'a>(
     facts: &'a Facts<'a>,
     needs: &'a Needs,
     all_headers: &'a [Arc<str>],
+    lists: &'a Lists,
     mut visit: impl FnMut(Part<'a>),
 ) {
     for (name, of_type, _) in needs.context() {
@@ -44,6 +46,11 @@ pub(crate) fn parts<'a>(
                     let value = header(facts, header_name).map_or(Value::Absent, Value::Text);
                     visit(Part { name, header: Some(header_name), value });
                 }
+                continue;
+            }
+            // The last attribute of all, as there may be any number of them.
+            ContextType::Lists => {
+                needs.on_lists(lists, facts, |list| visit(Part { name, header: None, value: Value::Text(list) }));
                 continue;
             }
             ContextType::Time | ContextType::Claims => continue,

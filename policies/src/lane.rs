@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::context::context;
 use crate::facts::Facts;
 use crate::index::Indices;
+use crate::lists::Lists;
 use crate::loaded::Loaded;
 use crate::model::METHODS;
 use crate::needs::Needs;
@@ -30,6 +31,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) loaded: &'a Loaded,
     pub(crate) world: &'a World,
     pub(crate) facts: &'a Facts<'a>,
+    pub(crate) lists: &'a Lists,
     pub(crate) clock: &'a Clock,
 }
 
@@ -143,7 +145,7 @@ impl Lane {
         }
         let entities = self.entities(asked, which);
         let conditions = self.conditions(which);
-        let context = context(asked.facts, asked.clock, &asked.loaded.headers, &conditions.needs);
+        let context = context(asked.facts, asked.clock, &asked.loaded.headers, asked.lists, &conditions.needs);
         let uid = |place: &Place| place.uid.clone();
         // Without a schema nothing is checked, and so nothing fails.
         let request = Request::new(uid(&self.principal), self.action.clone(), uid(&self.resource), context, None).ok();

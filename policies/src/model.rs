@@ -18,6 +18,8 @@ pub(crate) const ACTION: &str = "Action";
 pub(crate) const ANONYMOUS_ID: &str = "caller";
 /// Name of the attribute that holds an entity's signals.
 pub(crate) const SIGNALS: &str = "signals";
+/// Name of the attribute of `context` that holds the lists that a request is on.
+pub(crate) const LISTS: &str = "lists";
 /// Stands among policy ids for there being no policy that permits.
 pub(crate) const NO_PERMIT: &str = "no_permit";
 /// Action of a method that is none of [`METHODS`].

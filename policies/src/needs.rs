@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use cedar_policy::EntityUid;
 
+use crate::facts::Facts;
+use crate::lists::Lists;
 use crate::model::{self, ContextType};
 use crate::reads::{Reads, Whose};
 use crate::rule::Sight;
@@ -42,6 +44,10 @@ pub(crate) struct Needs {
     pub(crate) whole_context: bool,
     /// All headers that any policy names are seen as one record.
     pub(crate) all_headers: bool,
+    /// Names, in order.
+    pub(crate) lists: Vec<Arc<str>>,
+    /// All lists are seen as one set.
+    pub(crate) all_lists: bool,
     /// Something is asked about entities; without that Cedar needs none.
     pub(crate) entities: bool,
     /// Entities that conditions name.
@@ -69,6 +75,8 @@ impl Needs {
             headers: reads.headers.iter().map(|name| Arc::from(name.as_str())).collect(),
             whole_context: reads.whole_context,
             all_headers: reads.whole_headers || reads.whole_context,
+            lists: reads.lists.iter().map(|name| Arc::from(name.as_str())).collect(),
+            all_lists: reads.whole_lists || reads.whole_context,
             entities: reads.entities,
             literals: literals.map(|(of_type, id)| world::uid(of_type, id)).collect::<Result<_, _>>()?,
             signals: signals
@@ -92,9 +100,20 @@ impl Needs {
         self.context |= other.context;
         self.whole_context |= other.whole_context;
         self.all_headers |= other.all_headers;
+        self.all_lists |= other.all_lists;
         self.entities |= other.entities;
         merge(&mut self.headers, &other.headers);
+        merge(&mut self.lists, &other.lists);
         merge(&mut self.signals, &other.signals);
+    }
+
+    /// Calls `visit` with the lists that a request is on, of those that are seen.
+    pub(crate) fn on_lists<'a>(&'a self, lists: &'a Lists, facts: &'a Facts<'a>, visit: impl FnMut(&'a Arc<str>)) {
+        if self.all_lists {
+            lists.on(facts).for_each(visit);
+        } else {
+            self.lists.iter().filter(|name| lists.is_on(name, facts)).for_each(visit);
+        }
     }
 
     /// Attributes of the context that are seen, in the model's order.
@@ -162,6 +181,7 @@ mod tests {
         assert_eq!(seen("true"), "[] [] [] false");
         assert_eq!(seen("context.path == \"/\" || context has route"), "[path,route] [] [] false");
         assert_eq!(seen("principal == resource"), "[] [] [] false");
+        assert_eq!(seen("context.lists.contains(\"a\")"), "[lists] [] [] false");
         assert_eq!(seen("principal in Group::\"a\""), "[] [] [] true");
         assert_eq!(seen("context.headers[\"x-a\"] == \"1\""), "[headers] [x-a] [] false");
         assert_eq!(seen("context has user && context.user == User::\"a\""), "[user] [] [] false");
@@ -180,6 +200,9 @@ mod tests {
     fn a_record_as_a_whole_is_all_of_it() {
         assert!(needs("context == {}").whole_context);
         assert!(needs("context.headers == {}").all_headers);
+        assert!(needs("context == {}").all_lists && needs("context.lists.contains(context.path)").all_lists);
+        let named = needs("context.lists.contains(\"b\") || context.lists.containsAny([\"a\", \"b\"])");
+        assert_eq!((named.lists.join(","), named.all_lists), ("a,b".to_owned(), false));
         assert!(needs("context == {}").has_time());
         assert!(!needs("context.path == \"\"").has_time());
     }

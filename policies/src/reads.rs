@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cedar_policy::Policy;
 use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, Policy as Syntax, Var};
 
-use crate::model::{SERVICE, SIGNALS, USER};
+use crate::model::{LISTS, SERVICE, SIGNALS, USER};
 
 /// Everything that the conditions of a policy read. Its scope reads principal, action and resource only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(crate) struct Reads {
     pub(crate) whole_context: bool,
     /// `context.headers` is used as a whole.
     pub(crate) whole_headers: bool,
+    /// Lists, by name.
+    pub(crate) lists: BTreeSet<String>,
+    /// `context.lists` is used as a whole.
+    pub(crate) whole_lists: bool,
     /// Something is asked about entities: an attribute of one, or what one is in.
     pub(crate) entities: bool,
     /// Signals, and of which entity.
@@ -88,6 +92,7 @@ impl Reads {
             Expr::Var(_) => {}
             Expr::GetAttr { .. } | Expr::HasAttr { .. } => self.path(expr),
             Expr::UnaryOp { expr, .. } | Expr::Like { expr, .. } => self.walk(expr),
+            Expr::BinaryOp { op, left, right } if self.is_lists(op, left, right) => {}
             Expr::BinaryOp { op, left, right } => {
                 self.entities |= matches!(op, BinaryOp::In | BinaryOp::GetTag | BinaryOp::HasTag);
                 self.walk(left);
@@ -106,6 +111,27 @@ impl Reads {
             // The syntax tree may grow: what is new counts as reading everything.
             _ => self.everything(),
         }
+    }
+
+    /// `context.lists.contains("bad")`, or `containsAny(["a", "b"])`: of all lists only these are read.
+    fn is_lists(&mut self, op: &BinaryOp, left: &Expr, right: &Expr) -> bool {
+        let is_contains = matches!(op, BinaryOp::Contains | BinaryOp::ContainsAll | BinaryOp::ContainsAny);
+        let Expr::GetAttr { expr, attr } = left else { return false };
+        if !is_contains || attr.as_str() != LISTS || !matches!(&**expr, Expr::Var(Var::Context)) {
+            return false;
+        }
+        let items = match right {
+            Expr::Set(items) => items.iter().map(|item| &**item).collect(),
+            other => vec![other],
+        };
+        let name = |item: &&Expr| match item {
+            Expr::Literal(Literal::String(name)) => Some(name.to_string()),
+            _ => None,
+        };
+        let Some(names) = items.iter().map(name).collect::<Option<Vec<_>>>() else { return false };
+        self.context.insert(LISTS.to_owned());
+        self.lists.extend(names);
+        true
     }
 
     /// `context.headers["x"]`, `resource.signals has p99_ms`: an attribute of an attribute of something.
@@ -145,6 +171,7 @@ impl Reads {
         match (*first, rest) {
             ("headers", [name, ..]) => drop(self.headers.insert((*name).to_owned())),
             ("headers", []) => self.whole_headers = true,
+            (LISTS, _) => self.whole_lists = true,
             ("user", rest @ [_, ..]) => self.entity_path(Some(USER), Whose::Any, rest),
             _ => {}
         }

@@ -34,6 +34,8 @@ pub struct Slices {
     entities: Arc<Entities>,
     mode: Mode,
     headers: Vec<String>,
+    /// Names of those that are declared.
+    lists: Vec<Arc<str>>,
     all: Arc<Slice>,
     cut: Mutex<HashMap<Standpoint, Arc<Slice>>>,
     deltas: Mutex<HashMap<[String; 2], Arc<v1::PoliciesDelta>>>,
@@ -50,6 +52,7 @@ pub struct Slice {
     observe: bool,
     observed_services: Vec<String>,
     headers: Vec<String>,
+    lists: Vec<Arc<str>>,
 }
 
 /// One policy as reporters get it.
@@ -97,9 +100,22 @@ impl Slices {
         let headers: BTreeSet<_> = bearings.iter().flat_map(|bearing| bearing.headers.iter()).collect();
         let headers = headers.into_iter().map(ToString::to_string).collect();
         let mode = compiled.mode.clone();
-        let all = Arc::new(Slice::new(pieces.clone(), &entities, &mode, Vec::new()));
-        let (cut, deltas) = <(Mutex<_>, Mutex<_>)>::default();
-        Ok(Self { pieces, bearings, by_resource, of_any_resource, world, entities, mode, headers, all, cut, deltas })
+        let lists: Vec<_> = compiled.lists.iter().map(|list| Arc::from(list.name.as_str())).collect();
+        let all = Slice { lists: lists.clone(), ..Slice::new(pieces.clone(), &entities, &mode, Vec::new()) };
+        Ok(Self {
+            pieces,
+            bearings,
+            by_resource,
+            of_any_resource,
+            world,
+            entities,
+            mode,
+            headers,
+            lists,
+            all: Arc::new(all),
+            cut: Mutex::default(),
+            deltas: Mutex::default(),
+        })
     }
 
     /// All policies.
@@ -148,8 +164,12 @@ impl Slices {
             observe: self.mode.observe,
             observed_services: self.mode.observed_services.iter().filter(|service| has(service)).cloned().collect(),
         };
-        let pieces = kept.into_iter().map(|place| self.pieces[place].clone()).collect();
-        Slice::new(pieces, &self.entities, &mode, headers)
+        let bearings = || kept.iter().map(|place| &self.bearings[*place]);
+        let sees_all_lists = bearings().any(|bearing| bearing.sees_all_lists);
+        let named: BTreeSet<_> = bearings().flat_map(|bearing| bearing.lists.iter().cloned()).collect();
+        let lists = if sees_all_lists { self.lists.clone() } else { named.into_iter().collect() };
+        let pieces = kept.iter().map(|place| self.pieces[*place].clone()).collect();
+        Slice { lists, ..Slice::new(pieces, &self.entities, &mode, headers) }
     }
 
     /// What makes one slice of another. The last one has to be of these policies.
@@ -199,7 +219,14 @@ impl Slice {
             observe: mode.observe,
             observed_services: mode.observed_services.clone(),
             headers,
+            lists: Vec::new(),
         }
+    }
+
+    /// Names of the lists that these policies read.
+    #[must_use]
+    pub fn lists(&self) -> &[Arc<str>] {
+        &self.lists
     }
 
     /// Changes exactly when one of these policies, an entity or a mode changes.

@@ -41,8 +41,7 @@ pub struct Sources {
     pub entities: Option<SourceFile>,
     /// `links.json`: for whom templates stand.
     pub links: Option<SourceFile>,
-    /// `lists/*.yaml`. [`compile`](crate::compile()) warns of what is wrong with them, and uses none. What they name
-    /// beside them is not read.
+    /// `lists/*.yaml`. What they name beside them is not read.
     pub lists: Vec<SourceFile>,
     /// `tests/*.yaml` and `tests/*.json`. Only [`Sources::read_tests`] reads them: no test keeps policies from being
     /// enforced.

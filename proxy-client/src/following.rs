@@ -141,6 +141,7 @@ impl<'a> Session<'a> {
             held: shared.enforcer.held(),
             standpoint: Some(v1::Standpoint { calling, calls, everywhere: false }),
             policies_digest: if starts_over { String::new() } else { shared.enforcer.policies_digest() },
+            lists: if starts_over { Vec::new() } else { shared.enforcer.held_lists() },
         };
         // The queue is new and has room.
         let _ = requests.try_send(v1::WatchRequest { hello: Some(hello), ..request(shared) });

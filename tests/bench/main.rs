@@ -21,6 +21,7 @@ mod limit;
 mod mesh;
 mod panels;
 mod policy_edit;
+mod policy_edit_10k;
 mod proxy;
 mod queries;
 mod replay;
@@ -36,6 +37,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     if is_wanted("policy-edit") {
         runtime.block_on(policy_edit::run());
+    }
+    if is_wanted("policy-edit-10k") {
+        runtime.block_on(policy_edit_10k::run());
     }
     if is_wanted("limit") {
         runtime.block_on(limit::run());

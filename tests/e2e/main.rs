@@ -18,6 +18,7 @@ mod export;
 mod gateway;
 mod harness;
 mod limits;
+mod lists;
 mod live;
 mod openapi;
 mod peers;

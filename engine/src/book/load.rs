@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use datafusion::execution::context::SessionContext;
 use tollgate_policies::{
-    Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, SignalSchema, Slices, Sources, compile,
-    compile_aside,
+    Compiled, Diagnostic, Diagnostics, Mode, PolicyEntry, PolicyKind, SignalSchema, Slices, SourceFile, Sources,
+    compile, compile_aside,
 };
 
 use crate::clock::WallTime;
@@ -20,6 +20,8 @@ pub(crate) struct Loaded {
     /// As reporters get it.
     pub(crate) slices: Arc<Slices>,
     pub(crate) signals: Arc<Vec<Arc<SignalFile>>>,
+    /// What the signals were planned of.
+    signal_sources: Vec<SourceFile>,
     pub(crate) loaded_at: WallTime,
 }
 
@@ -31,11 +33,15 @@ pub(crate) async fn load(
     default_every: Duration,
     before: Option<&Loaded>,
 ) -> Result<Loaded, Diagnostics> {
-    let (compiled, signals) = check(context, sources, mode, default_every, compile).await?;
+    // Planning looks at the files of the tables too, and an edit of policies is to be quick.
+    let planned = before.filter(|before| before.signal_sources == sources.signals);
+    let planned = planned.map(|before| Arc::clone(&before.signals));
+    let (compiled, signals) = check(context, sources, mode, default_every, compile, planned).await?;
     let slices = Slices::new(&compiled, before.map(|before| &*before.slices));
     let failed = |error| Diagnostics(vec![Diagnostic::error("TG0500", "", format!("cannot be distributed: {error}"))]);
     let slices = Arc::new(slices.map_err(failed)?);
-    Ok(Loaded { compiled, slices, signals: Arc::new(signals), loaded_at: WallTime::now() })
+    let (signal_sources, loaded_at) = (sources.signals.clone(), WallTime::now());
+    Ok(Loaded { compiled, slices, signals, signal_sources, loaded_at })
 }
 
 /// Checks everything as [`load`] does, without meaning to put it in force.
@@ -45,10 +51,11 @@ pub(crate) async fn load_aside(
     mode: &Mode,
     default_every: Duration,
 ) -> Result<Compiled, Diagnostics> {
-    Ok(check(context, sources, mode, default_every, compile_aside).await?.0)
+    Ok(check(context, sources, mode, default_every, compile_aside, None).await?.0)
 }
 
 type Compile = fn(&Sources, &[SignalSchema], &Mode) -> Result<Compiled, Diagnostics>;
+type Planned = Arc<Vec<Arc<SignalFile>>>;
 
 async fn check(
     context: &SessionContext,
@@ -56,8 +63,15 @@ async fn check(
     mode: &Mode,
     default_every: Duration,
     compile: Compile,
-) -> Result<(Compiled, Vec<Arc<SignalFile>>), Diagnostics> {
-    let (signals, problems) = plan_all(context, &sources.signals, default_every).await;
+    planned: Option<Planned>,
+) -> Result<(Compiled, Planned), Diagnostics> {
+    let (signals, problems) = match planned {
+        Some(signals) => (signals, Vec::new()),
+        None => {
+            let (signals, problems) = plan_all(context, &sources.signals, default_every).await;
+            (Arc::new(signals), problems)
+        }
+    };
     let schemas: Vec<_> = signals.iter().map(|file| file.schema()).collect();
     let compiled = compile(sources, &schemas, mode);
     if !problems.is_empty() {

@@ -68,6 +68,8 @@ impl Looking {
             policies_delta: delta,
             signals: published.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
             safe_shares: published.scopes.iter().map(all_of).collect(),
+            // Those that are held are not read again.
+            lists: published.lists.values().cloned().collect(),
             ..v1::Snapshot::default()
         };
         match self.enforcer.apply(&snapshot) {
@@ -131,6 +133,7 @@ impl Taking {
             held: self.enforcer.held(),
             standpoint: Some(v1::Standpoint { everywhere: true, ..v1::Standpoint::default() }),
             policies_digest: self.enforcer.policies_digest(),
+            lists: self.enforcer.held_lists(),
         }));
         member.session = Some(WatchSession::open(self.outlet.clone(), &request)?);
         member.services = services;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tollgate_policies::{Diagnostics, Sources};
 use tracing::Instrument as _;
@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 use super::{Engine, Inner};
 use crate::book::{Loaded, load};
 use crate::clock::WallTime;
+use crate::lists::PushedLists;
 use crate::signals::SignalFile;
 use crate::watcher::Watcher;
 
@@ -27,6 +28,8 @@ impl Engine {
         let (files_sender, files) = watch::channel(Arc::clone(&loaded.signals));
         let inner = &self.inner;
         let watcher = Watcher::new(&inner.config.policies, inner.config.policies_poll, sources);
+        self.spawn("list-files", Arc::clone(inner).follow_list_files(watcher.touched()));
+        self.spawn("lists", Arc::clone(inner).fetch_lists());
         self.spawn("policies", Arc::clone(inner).watch_policies(watcher, files_sender));
         self.spawn("signals", Arc::clone(inner).run_signals(files));
         self.spawn("upkeep", Arc::clone(inner).upkeep());
@@ -58,11 +61,17 @@ impl Inner {
             match self.load(contents).await {
                 Ok(loaded) => {
                     let loaded = Arc::new(loaded);
+                    self.declare_lists(&loaded).await;
                     while let Err(error) = self.put_in_force(&loaded) {
                         tracing::error!(%error, "new policies cannot be put in force until this is mended");
                         tokio::time::sleep(IN_FORCE_RETRY).await;
                     }
-                    files.send_replace(Arc::clone(&loaded.signals));
+                    // The same go on in their rhythm.
+                    files.send_if_modified(|files| {
+                        let is_other = !Arc::ptr_eq(files, &loaded.signals);
+                        *files = Arc::clone(&loaded.signals);
+                        is_other
+                    });
                     let (policies, digest) = (loaded.compiled.policies.len(), loaded.compiled.digest.as_str());
                     tracing::info!(policies, digest, "policies in force");
                     loaded.compiled.warnings.0.iter().for_each(|warning| tracing::warn!(%warning, "policy warning"));
@@ -93,6 +102,35 @@ impl Inner {
             let problem = tollgate_policies::Diagnostic::error("TG0500", "", format!("cannot be checked: {error}"));
             Err(Diagnostics(vec![problem]))
         })
+    }
+
+    /// Lists first, so that policies that read new ones find them.
+    async fn declare_lists(&self, loaded: &Arc<Loaded>) {
+        let (lists, loaded) = (Arc::clone(&self.lists), Arc::clone(loaded));
+        let declare = tokio::task::spawn_blocking(move || lists.declare(&loaded.compiled.lists));
+        // It fails only where the engine is shutting down.
+        drop(declare.await);
+    }
+
+    async fn fetch_lists(self: Arc<Self>) {
+        Arc::clone(&self.lists).run(|lists| self.publish_lists(lists)).await;
+    }
+
+    /// A list that is a file beside the policies is in force as soon as it is saved.
+    async fn follow_list_files(self: Arc<Self>, touched: Arc<Notify>) {
+        loop {
+            touched.notified().await;
+            let lists = Arc::clone(&self.lists);
+            if tokio::task::spawn_blocking(move || lists.touched()).await.unwrap_or(false) {
+                self.publish_lists(self.lists.pushed());
+            }
+        }
+    }
+
+    fn publish_lists(&self, lists: PushedLists) {
+        if let Err(error) = self.outlet.publisher.set_lists(lists) {
+            tracing::error!(%error, "lists cannot be pushed until this is mended");
+        }
     }
 
     async fn run_signals(self: Arc<Self>, files: watch::Receiver<Files>) {

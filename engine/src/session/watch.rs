@@ -14,12 +14,13 @@ use tollgate_api::v1;
 
 use tollgate_policies::Slice;
 
+use super::lists::ListsHeld;
 use super::slicing::{Place, RecentSlices};
 use super::{SessionError, delta};
 use crate::data::DataError;
 use crate::decisions::{DecisionLog, Moment, Push};
 use crate::fleet::{self, Fleet};
-use crate::leases::{Changes, Hello, StreamId};
+use crate::leases::{Hello, StreamId};
 use crate::metrics::Metrics;
 use crate::published::{Published, Publisher};
 use crate::reporters::{Introduction, Reporter, Reporters, Stream};
@@ -50,6 +51,7 @@ pub struct WatchSession {
     stream: fleet::Stream,
     newest: watch::Receiver<Arc<Published>>,
     place: Place,
+    lists: ListsHeld,
     /// What the last snapshot was made of; `None` when the next one has to be whole.
     sent: Option<Sent>,
     /// After a refusal: what was refused, and when the stream ends although nothing has changed.
@@ -83,9 +85,9 @@ impl WatchSession {
         outlet.metrics.watcher_connected();
         tracing::info!(reporter = %reporter.name, agent = hello.agent, services = ?hello.services, "reporter follows");
         let newest = outlet.publisher.subscribe();
-        let (place, unacknowledged) = (Place::new(hello), VecDeque::new());
+        let (place, lists, unacknowledged) = (Place::new(hello), ListsHeld::new(hello), VecDeque::new());
         let mut session =
-            Self { outlet, reporter, id, stream, newest, place, sent: None, refused: None, unacknowledged };
+            Self { outlet, reporter, id, stream, newest, place, lists, sent: None, refused: None, unacknowledged };
         session.heard(request);
         Ok(session)
     }
@@ -154,7 +156,8 @@ impl WatchSession {
             None => newest.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
         };
         let is_whole = sent.is_none();
-        let is_quiet = !is_whole && !policies.is_change() && signals.is_empty();
+        let lists = self.lists.due(&slice, &newest.lists, is_whole);
+        let is_quiet = !is_whole && !policies.is_change() && signals.is_empty() && lists.is_empty();
         if is_quiet && !self.outlet.fleet.has_changes(self.id) {
             self.keep(newest, slice);
             return Ok(None);
@@ -166,28 +169,28 @@ impl WatchSession {
             return Ok(None);
         }
         let has_policies = policies.is_change();
-        self.note(version, newest, is_whole, has_policies, &signals, &changes);
-        if is_whole || has_policies {
-            self.place.pushed(&slice, &self.outlet.recent);
-            self.reporter.update(|facts| facts.held.pushed_version = version);
-        }
-        self.keep(newest, slice);
         let (policies, policies_delta) = policies.into_parts();
-        Ok(Some(v1::Snapshot {
+        let heartbeat_ms = u32::try_from(self.outlet.heartbeat.as_millis()).unwrap_or(u32::MAX);
+        let snapshot = v1::Snapshot {
             version,
             whole: is_whole,
             echo_ms: changes.echo_ms,
             policies,
             policies_delta,
             signals,
+            lists,
             leases: changes.leases,
             safe_shares: changes.safe_shares,
-            heartbeat_ms: if is_whole {
-                u32::try_from(self.outlet.heartbeat.as_millis()).unwrap_or(u32::MAX)
-            } else {
-                0
-            },
-        }))
+            heartbeat_ms: if is_whole { heartbeat_ms } else { 0 },
+        };
+        self.note(&snapshot, newest, has_policies);
+        self.lists.pushed(&snapshot.lists, is_whole);
+        if is_whole || has_policies {
+            self.place.pushed(&slice, &self.outlet.recent);
+            self.reporter.update(|facts| facts.held.pushed_version = version);
+        }
+        self.keep(newest, slice);
+        Ok(Some(snapshot))
     }
 
     /// Notes of which state the reporter has everything that concerns it.
@@ -205,27 +208,24 @@ impl WatchSession {
         self.sent = Some(Sent { state: Arc::clone(newest), slice });
     }
 
-    fn note(
-        &mut self,
-        version: u64,
-        newest: &Published,
-        is_whole: bool,
-        has_policies: bool,
-        signals: &[v1::EntitySignals],
-        changes: &Changes,
-    ) {
+    fn note(&mut self, snapshot: &v1::Snapshot, newest: &Published, has_policies: bool) {
+        let (version, has_lists, has_signals) =
+            (snapshot.version, !snapshot.lists.is_empty(), !snapshot.signals.is_empty());
         let parts = [
             (has_policies, "policies"),
-            (!signals.is_empty(), "signals"),
-            (!changes.leases.is_empty(), "leases"),
-            (!changes.safe_shares.is_empty(), "safe_shares"),
+            (has_lists, "lists"),
+            (has_signals, "signals"),
+            (!snapshot.leases.is_empty(), "leases"),
+            (!snapshot.safe_shares.is_empty(), "safe_shares"),
         ];
         let parts = parts.into_iter().filter(|(is_in, _)| *is_in).map(|(_, part)| part).collect();
-        let (cause, changed) = if is_whole {
+        let (cause, changed) = if snapshot.whole {
             ("connected", Moment::now())
         } else if has_policies {
             ("policies", newest.policies_changed)
-        } else if !signals.is_empty() {
+        } else if has_lists {
+            ("lists", newest.lists_changed)
+        } else if has_signals {
             ("signals", newest.signals_changed)
         } else {
             ("leases", Moment::now())

@@ -163,6 +163,7 @@ const TABLES: [&str; 21] = [
     "policies",
     "entities",
     "leases",
+    "lists",
     "reporters",
     "services",
     "services_now",

@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 
 use super::PolicyKind;
 use super::parsed::{Parsed, Role};
-use crate::diagnostics::{Diagnostic, Severity};
+use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::entities::{self, EntityFile};
 use crate::lists::Declaration;
 use crate::model::{self, AttributeType, GROUP, Known, SERVICE, USER};
 use crate::shaping::{Cost, CostAttribute, Shaping};
-use crate::sources::Sources;
+use crate::sources::{SourceFile, Sources};
+
+/// Most lists of a directory.
+const LISTS_MAX: usize = 256;
 
 /// What was seen in the directory and not read, and a directory that refuses everything.
 pub(crate) fn strays(sources: &Sources) -> Vec<Diagnostic> {
@@ -28,17 +31,46 @@ pub(crate) fn strays(sources: &Sources) -> Vec<Diagnostic> {
     warnings
 }
 
-/// Lists, of which policies see none yet: what is wrong with one keeps no policy from being enforced.
-pub(crate) fn lists(sources: &Sources) -> Vec<Diagnostic> {
-    let unused = |path: &String| {
-        let help = "policies of this version see no lists, and nothing fetches them";
-        Diagnostic::warning("TG0803", path, "checked, and not used").help(help)
+/// Lists as they are declared, by name. A file that cannot be read, and a name that is taken, are errors.
+pub(crate) fn lists(sources: &Sources, problems: &mut Diagnostics) -> Vec<Declaration> {
+    let mut lists: Vec<(Declaration, &str)> = Vec::new();
+    for file in &sources.lists {
+        match Declaration::read(file) {
+            Ok(list) => match lists.iter().find(|(other, _)| other.name == list.name) {
+                Some((_, other)) => {
+                    let message = format!("list `{}` is declared in {other} too", list.name);
+                    problems.0.push(Diagnostic::error("TG0805", &file.path, message).help("give it another `name`"));
+                }
+                None => lists.push((list, file.path.as_str())),
+            },
+            Err(problem) => problems.0.push(problem),
+        }
+    }
+    if lists.len() > LISTS_MAX {
+        let message = format!("{} lists: at most {LISTS_MAX} are allowed", lists.len());
+        problems.0.push(Diagnostic::error("TG0806", "", message));
+    }
+    let mut lists: Vec<_> = lists.into_iter().map(|(list, _)| list).collect();
+    lists.sort_by(|a, b| a.name.cmp(&b.name));
+    lists
+}
+
+/// Lists that are fetched for nothing.
+pub(crate) fn unread_lists(sources: &Sources, lists: &[Declaration], policies: &[Parsed<'_>]) -> Vec<Diagnostic> {
+    let reads = || policies.iter().map(|policy| &policy.learned.reads);
+    if reads().any(|reads| reads.whole_lists || reads.whole_context) {
+        return Vec::new();
+    }
+    let read: BTreeSet<_> = reads().flat_map(|reads| &reads.lists).collect();
+    let is_unread = |file: &&SourceFile| {
+        let list = Declaration::read(file).ok().filter(|list| lists.contains(list));
+        list.is_some_and(|list| !read.contains(&list.name))
     };
-    let declared = sources.lists.iter().map(|file| match Declaration::read(file) {
-        Ok(_) => unused(&file.path),
-        Err(wrong) => Diagnostic { severity: Severity::Warning, ..wrong },
-    });
-    declared.collect()
+    let warn = |file: &SourceFile| {
+        let help = "ask `context.lists.contains(\"name\")` in a policy, or remove the list";
+        Diagnostic::warning("TG0803", &file.path, "no policy reads this list").help(help)
+    };
+    sources.lists.iter().filter(is_unread).map(warn).collect()
 }
 
 /// Names in a policy that nothing has: each with its diagnostic.
@@ -70,6 +102,9 @@ pub(crate) fn names(policy: &Parsed<'_>, known: &Known) -> Vec<(String, Diagnost
                 );
             }
         }
+    }
+    for name in policy.learned.reads.lists.difference(&known.lists) {
+        say("TG0804", name, format!("unknown list `{name}`"), known.lists.iter().map(String::as_str).collect());
     }
     for name in policy.learned.reads.headers.iter().filter(|name| !model::is_header_name(name)) {
         let lower = name.to_lowercase();

@@ -99,12 +99,15 @@ impl Learned {
 pub(crate) struct Schemas {
     without_headers: u128,
     whole: u128,
+    /// Names of the lists, which are no part of the schema.
+    lists: u128,
 }
 
 impl Schemas {
     pub(crate) fn new(known: &Known, whole: &str) -> Self {
         let bare = Known { attributes: known.attributes.clone(), signals: known.signals.clone(), ..Known::default() };
-        Self { without_headers: fingerprint(model::schema(&bare).to_string()), whole: fingerprint(whole) }
+        let (without_headers, whole) = (fingerprint(model::schema(&bare).to_string()), fingerprint(whole));
+        Self { without_headers, whole, lists: fingerprint(&known.lists) }
     }
 
     /// What entities are checked against.
@@ -114,6 +117,7 @@ impl Schemas {
 
     fn of(&self, policy: &Learned) -> u128 {
         let sees_all = policy.reads.whole_context || policy.reads.whole_headers;
-        if sees_all { self.whole } else { self.without_headers }
+        let of_schema = if sees_all { self.whole } else { self.without_headers };
+        if policy.reads.lists.is_empty() { of_schema } else { fingerprint((of_schema, self.lists)) }
     }
 }

@@ -9,6 +9,7 @@ use tollgate_api::v1;
 use super::Enforcer;
 use crate::bucket::Lease;
 use crate::buckets::Terms;
+use crate::lists::Lists;
 use crate::loaded::Loaded;
 use crate::text;
 use crate::world::World;
@@ -41,6 +42,9 @@ pub(super) struct State {
     /// `None` before the first snapshot.
     pub(super) loaded: Option<Arc<Loaded>>,
     pub(super) world: World,
+    pub(super) lists: Lists,
+    /// Those that policies read and those that are looked up in lists, where any is.
+    pub(super) headers: Option<Arc<[Arc<str>]>>,
     /// Changes with the policies and entities; 0 before the first.
     pub(super) policies_generation: u64,
     /// Changes with the signals too.
@@ -101,11 +105,15 @@ fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
         version: snapshot.version,
         loaded: current.loaded.clone(),
         world: current.world.clone(),
+        lists: current.lists.clone(),
+        headers: current.headers.clone(),
         policies_generation: current.policies_generation,
         world_generation: current.world_generation,
         safe_ppm: if snapshot.whole { HashMap::new() } else { current.safe_ppm.clone() },
     };
-    if let Some((loaded, world)) = policies(current, snapshot)? {
+    let replaced = policies(current, snapshot)?;
+    let has_policies = replaced.is_some();
+    if let Some((loaded, world)) = replaced {
         (next.loaded, next.world) = (Some(Arc::new(loaded)), world);
         next.policies_generation += 1;
         next.world_generation += 1;
@@ -113,6 +121,13 @@ fn next(current: &State, snapshot: &v1::Snapshot) -> Result<State, String> {
     if snapshot.whole || !snapshot.signals.is_empty() {
         next.world = next.world.with_signals(snapshot.whole, &snapshot.signals)?;
         next.world_generation += 1;
+    }
+    if snapshot.whole || !snapshot.lists.is_empty() {
+        // What is remembered is remembered by the lists that a request was on, and so stays right.
+        next.lists = current.lists.with(&snapshot.lists, snapshot.whole)?;
+    }
+    if has_policies || snapshot.whole || !snapshot.lists.is_empty() {
+        next.headers = headers(&next);
     }
     for share in &snapshot.safe_shares {
         next.safe_ppm.insert(share.scope.clone(), share.parts_per_million.min(1_000_000));
@@ -142,6 +157,16 @@ fn policies(current: &State, snapshot: &v1::Snapshot) -> Result<Option<(Loaded, 
         None => current.world.clone(),
     };
     Ok(Some((text::with_deep_stack(|| before.changed(delta))?, world)))
+}
+
+/// Headers beyond those that policies read themselves.
+fn headers(state: &State) -> Option<Arc<[Arc<str>]>> {
+    let loaded = state.loaded.as_ref()?;
+    state.lists.headers().next()?;
+    let mut headers: Vec<_> = loaded.headers.iter().chain(state.lists.headers()).cloned().collect();
+    headers.sort();
+    headers.dedup();
+    Some(Arc::from(headers))
 }
 
 /// What the buckets of every shaping policy have in common.

@@ -19,11 +19,11 @@ pub struct InForce<'a> {
 }
 
 impl InForce<'_> {
-    /// Headers that the policies read, by lower-case name. The same list, by its address, as long as the policies are the
-    /// same. `None` before the first snapshot.
+    /// Headers that the policies read, or that are looked up in lists, by lower-case name. The same list, by its address, as
+    /// long as the policies and lists are the same. `None` before the first snapshot.
     #[must_use]
     pub fn headers(&self) -> Option<&Arc<[Arc<str>]>> {
-        self.state.loaded.as_ref().map(|loaded| &loaded.headers)
+        self.state.loaded.as_ref().map(|loaded| self.state.headers.as_ref().unwrap_or(&loaded.headers))
     }
 
     /// As [`Enforcer::decide`].

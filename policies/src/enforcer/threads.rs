@@ -68,7 +68,9 @@ impl Thread {
         }
         let lane = &mut remembered.lane;
         self.key.clear();
-        key::parts(asked.facts, lane.needs(), &asked.loaded.headers, |part| key::write(&mut self.key, &part));
+        key::parts(asked.facts, lane.needs(), &asked.loaded.headers, asked.lists, |part| {
+            key::write(&mut self.key, &part)
+        });
         let hash = self.hasher.hash_one((remembered.number, &self.key));
         let known = self.decisions.get(hash, remembered.number, &self.key);
         if let Some(answer) = known.filter(|_| !lane.is_timed()) {
@@ -78,7 +80,7 @@ impl Thread {
         let lasting = match known {
             Some(answer) => Arc::clone(answer),
             None => {
-                key::parts(asked.facts, lane.needs(), &asked.loaded.headers, |part| tally.part(&part));
+                key::parts(asked.facts, lane.needs(), &asked.loaded.headers, asked.lists, |part| tally.part(&part));
                 let answer = lane.ask(asked);
                 self.decisions.put(hash, remembered.number, &self.key, &answer);
                 answer

@@ -1,5 +1,7 @@
 //! How a list is declared.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -56,7 +58,7 @@ pub enum Looked {
     /// `user_agent`.
     UserAgent,
     /// `headers.x-tenant`.
-    Header(String),
+    Header(Arc<str>),
 }
 
 /// Where entries come from.
@@ -79,7 +81,73 @@ struct Raw {
     refresh: Option<String>,
 }
 
+impl Kind {
+    /// As declarations have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cidr => "cidr",
+            Self::Exact => "exact",
+            Self::Prefix => "prefix",
+        }
+    }
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        [Self::Cidr, Self::Exact, Self::Prefix].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl Looked {
+    pub(super) fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "source_address" => Self::SourceAddress,
+            "source" => Self::Source,
+            "user" => Self::User,
+            "path" => Self::Path,
+            "host" => Self::Host,
+            "user_agent" => Self::UserAgent,
+            other => Self::Header(other.strip_prefix("headers.").filter(|name| is_header_name(name))?.into()),
+        })
+    }
+}
+
+impl fmt::Display for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SourceAddress => f.write_str("source_address"),
+            Self::Source => f.write_str("source"),
+            Self::User => f.write_str("user"),
+            Self::Path => f.write_str("path"),
+            Self::Host => f.write_str("host"),
+            Self::UserAgent => f.write_str("user_agent"),
+            Self::Header(name) => write!(f, "headers.{name}"),
+        }
+    }
+}
+
+/// For people: without what a URL may hold of secrets.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = match self {
+            Self::File(file) => return write!(f, "lists/{file}"),
+            Self::Url(url) => url.split(['?', '#']).next().unwrap_or_default(),
+        };
+        match url.split_once("://") {
+            Some((scheme, rest)) => {
+                let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                write!(f, "{scheme}://{}{path}", host.rsplit('@').next().unwrap_or_default())
+            }
+            None => f.write_str(url),
+        }
+    }
+}
+
 impl Declaration {
+    /// Whether only the rhythm is another.
+    pub(super) fn is_same_list(&self, other: &Self) -> bool {
+        (self.kind, &self.looked, &self.origin) == (other.kind, &other.looked, &other.origin)
+    }
+
     /// Reads `lists/NAME.yaml`.
     ///
     /// # Errors
@@ -140,18 +208,11 @@ fn looked(kind: Kind, of: Option<&str>) -> Result<Looked, String> {
         (Kind::Cidr, None | Some("source_address")) => return Ok(Looked::SourceAddress),
         (Kind::Cidr, Some(other)) => return Err(format!("`of: {other}`: addresses are looked up by source_address")),
         (_, None) => return Err(format!("write what is looked up, such as `of: user`: one of {}", KNOWN.join(", "))),
-        (_, Some("source")) => Looked::Source,
-        (_, Some("user")) => Looked::User,
-        (_, Some("path")) => Looked::Path,
-        (_, Some("host")) => Looked::Host,
-        (_, Some("user_agent")) => Looked::UserAgent,
-        (_, Some(other)) => match other.strip_prefix("headers.").filter(|name| is_header_name(name)) {
-            Some(name) => Looked::Header(name.to_owned()),
-            None => {
-                let meant = nearest(other, KNOWN.iter().copied()).map(|meant| format!("; did you mean `{meant}`?"));
-                return Err(format!("`of: {other}` cannot be looked up{}", meant.unwrap_or_default()));
-            }
-        },
+        (_, Some("source_address")) => return Err("`of: source_address`: write `kind: cidr` for addresses".to_owned()),
+        (_, Some(other)) => Looked::read(other).ok_or_else(|| {
+            let meant = nearest(other, KNOWN.iter().copied()).map(|meant| format!("; did you mean `{meant}`?"));
+            format!("`of: {other}` cannot be looked up{}", meant.unwrap_or_default())
+        })?,
     };
     Ok(looked)
 }

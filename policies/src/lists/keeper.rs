@@ -1,19 +1,21 @@
 //! When lists are fetched, and what holds while a source fails.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tollgate_api::v1;
 
-use super::Lists;
 use super::declaration::Declaration;
 use super::matching::List;
+use crate::compile::of_text;
 
 /// After a failure a list is fetched again this soon, then after twice as long and so on, up to its own rhythm.
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Most bytes that the entries of all lists together may have.
+const ALL_BYTES_MAX: usize = 256 << 20;
 
-/// The lists of a directory with what is known of their sources. Time is in milliseconds of any monotonic clock.
+/// The lists of a directory with what is known of their sources. Time is in milliseconds of any clock that does not go back.
 #[derive(Debug, Default)]
 pub struct Keeper {
     kept: BTreeMap<String, Kept>,
@@ -22,10 +24,18 @@ pub struct Keeper {
 #[derive(Debug)]
 struct Kept {
     declaration: Declaration,
-    good: Option<(Arc<List>, u64)>,
+    good: Option<Good>,
     due_ms: u64,
     failures: u32,
     problem: Option<String>,
+}
+
+/// Entries that were right.
+#[derive(Debug)]
+struct Good {
+    number: usize,
+    list: v1::List,
+    fetched_ms: u64,
 }
 
 /// What became of something that was fetched.
@@ -46,6 +56,8 @@ pub struct State {
     pub name: String,
     /// How many entries it has; none when nothing good has ever been fetched.
     pub entries: Option<usize>,
+    /// Their size as text.
+    pub bytes: Option<usize>,
     /// How long ago the entries were fetched, in milliseconds.
     pub age_ms: Option<u64>,
     /// What is wrong with its source.
@@ -57,12 +69,21 @@ impl Keeper {
     pub fn declare(&mut self, declarations: Vec<Declaration>, now_ms: u64) {
         let mut before = std::mem::take(&mut self.kept);
         for declaration in declarations {
-            let known = before.remove(&declaration.name).filter(|kept| kept.declaration == declaration);
-            let new =
-                || Kept { declaration: declaration.clone(), good: None, due_ms: now_ms, failures: 0, problem: None };
-            let kept = known.unwrap_or_else(new);
-            self.kept.insert(declaration.name.clone(), kept);
+            let kept = match before.remove(&declaration.name) {
+                Some(kept) if kept.declaration == declaration => kept,
+                // The same entries in another rhythm.
+                Some(kept) if kept.declaration.is_same_list(&declaration) => {
+                    Kept { declaration, due_ms: now_ms, ..kept }
+                }
+                _ => Kept { declaration, good: None, due_ms: now_ms, failures: 0, problem: None },
+            };
+            self.kept.insert(kept.declaration.name.clone(), kept);
         }
+    }
+
+    /// All of them.
+    pub fn declarations(&self) -> impl Iterator<Item = &Declaration> {
+        self.kept.values().map(|kept| &kept.declaration)
     }
 
     /// Lists that should be fetched now.
@@ -70,28 +91,32 @@ impl Keeper {
         self.kept.values().filter(move |kept| kept.due_ms <= now_ms).map(|kept| &kept.declaration)
     }
 
-    /// When the next list is due.
+    /// When the next list is due, of those that are not left out.
     #[must_use]
-    pub fn next_due_ms(&self) -> Option<u64> {
-        self.kept.values().map(|kept| kept.due_ms).min()
+    pub fn next_due_ms(&self, is_left_out: impl Fn(&str) -> bool) -> Option<u64> {
+        let kept = self.kept.iter().filter(|(name, _)| !is_left_out(name));
+        kept.map(|(_, kept)| kept.due_ms).min()
     }
 
     /// Takes what was fetched, or why nothing was. What cannot be used changes nothing, and is said.
     pub fn fetched(&mut self, name: &str, fetched: Result<&[u8], String>, now_ms: u64) -> Outcome {
+        let others: usize =
+            self.kept.iter().filter(|(other, _)| *other != name).filter_map(|(_, kept)| kept.bytes()).sum();
         let Some(kept) = self.kept.get_mut(name) else { return Outcome::Unchanged };
-        let read =
-            fetched.and_then(|bytes| List::read(kept.declaration.kind, bytes).map_err(|error| error.to_string()));
+        let read = fetched.and_then(|bytes| {
+            if others + bytes.len() > ALL_BYTES_MAX {
+                return Err(format!("all lists together are larger than {} MiB", ALL_BYTES_MAX >> 20));
+            }
+            kept.read(bytes)
+        });
         match read {
-            Ok(list) => {
-                kept.failures = 0;
-                kept.problem = None;
-                kept.due_ms = now_ms.saturating_add(millis(kept.declaration.refresh));
-                let is_same = kept.good.as_ref().is_some_and(|(good, _)| **good == list);
-                let list = match kept.good.take() {
-                    Some((good, _)) if is_same => good,
-                    _ => Arc::new(list),
+            Ok((number, list)) => {
+                let is_same = kept.good.as_ref().is_some_and(|good| good.list.digest == list.digest);
+                kept.good = match kept.good.take() {
+                    Some(good) if is_same => Some(Good { fetched_ms: now_ms, ..good }),
+                    _ => Some(Good { number, list, fetched_ms: now_ms }),
                 };
-                kept.good = Some((list, now_ms));
+                kept.went_well(now_ms);
                 if is_same { Outcome::Unchanged } else { Outcome::Changed }
             }
             Err(problem) => {
@@ -104,24 +129,63 @@ impl Keeper {
         }
     }
 
-    /// The last good entries of every list. One that was never fetched has none, and nothing is on it.
-    #[must_use]
-    pub fn lists(&self) -> Lists {
-        let good = self.kept.values().filter_map(|kept| {
-            let (list, _) = kept.good.as_ref()?;
-            Some((kept.declaration.clone(), Arc::clone(list)))
-        });
-        Lists(good.collect())
+    /// The source says that nothing has changed.
+    pub fn unchanged(&mut self, name: &str, now_ms: u64) {
+        if let Some(kept) = self.kept.get_mut(name) {
+            kept.went_well(now_ms);
+            kept.good.iter_mut().for_each(|good| good.fetched_ms = now_ms);
+        }
+    }
+
+    /// Takes entries that were good in an earlier run. The list stays due.
+    pub fn restore(&mut self, name: &str, bytes: &[u8], fetched_ms: u64) {
+        let Some(kept) = self.kept.get_mut(name).filter(|kept| kept.good.is_none()) else { return };
+        if let Ok((number, list)) = kept.read(bytes) {
+            kept.good = Some(Good { number, list, fetched_ms });
+        }
+    }
+
+    /// The last good entries of every list, as reporters get them. One that was never fetched has none, and nothing is on it.
+    pub fn lists(&self) -> impl Iterator<Item = &v1::List> {
+        self.kept.values().filter_map(|kept| kept.good.as_ref()).map(|good| &good.list)
     }
 
     /// Every list with the state of its source.
-    pub fn states(&self, now_ms: u64) -> impl Iterator<Item = State> {
-        self.kept.values().map(move |kept| State {
-            name: kept.declaration.name.clone(),
-            entries: kept.good.as_ref().map(|(list, _)| list.len()),
-            age_ms: kept.good.as_ref().map(|(_, fetched_ms)| now_ms.saturating_sub(*fetched_ms)),
-            problem: kept.problem.clone(),
+    pub fn states(&self, now_ms: u64) -> impl Iterator<Item = (&Declaration, State)> {
+        self.kept.values().map(move |kept| {
+            let good = kept.good.as_ref();
+            let state = State {
+                name: kept.declaration.name.clone(),
+                entries: good.map(|good| good.number),
+                bytes: kept.bytes(),
+                age_ms: good.map(|good| now_ms.saturating_sub(good.fetched_ms)),
+                problem: kept.problem.clone(),
+            };
+            (&kept.declaration, state)
         })
+    }
+}
+
+impl Kept {
+    fn read(&self, bytes: &[u8]) -> Result<(usize, v1::List), String> {
+        let Declaration { name, kind, looked, .. } = &self.declaration;
+        let entries = List::read(*kind, bytes).map_err(|error| error.to_string())?.len();
+        let (kind, of) = (kind.as_str().to_owned(), looked.to_string());
+        // It was read as UTF-8 just now.
+        let text = String::from_utf8_lossy(bytes);
+        let digest = format!("{:032x}", of_text(&format!("{kind} {of} {:032x}", of_text(&text))));
+        let list = v1::List { name: name.clone(), digest, kind, of, entries: bytes.to_vec().into() };
+        Ok((entries, list))
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        self.good.as_ref().map(|good| good.list.entries.len())
+    }
+
+    fn went_well(&mut self, now_ms: u64) {
+        self.failures = 0;
+        self.problem = None;
+        self.due_ms = now_ms.saturating_add(millis(self.declaration.refresh));
     }
 }
 

@@ -8,7 +8,7 @@ use tollgate_attributes::ATTRIBUTES;
 
 use super::types::record;
 use super::{
-    ACTION, ANONYMOUS, AttributeType, ENTITY_TYPES, METHODS, SERVICE, SIGNALS, SignalSchema, SignalType, USER,
+    ACTION, ANONYMOUS, AttributeType, ENTITY_TYPES, LISTS, METHODS, SERVICE, SIGNALS, SignalSchema, SignalType, USER,
     WITH_SIGNALS,
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Known {
     pub(crate) signals: BTreeMap<String, BTreeMap<String, SignalType>>,
     /// Headers that policies name.
     pub(crate) headers: BTreeSet<String>,
+    /// Lists that are declared.
+    pub(crate) lists: BTreeSet<String>,
 }
 
 impl Known {
@@ -58,6 +60,8 @@ pub(crate) fn context() -> &'static [(&'static str, ContextType, bool)] {
     static CONTEXT: LazyLock<Vec<(&'static str, ContextType, bool)>> = LazyLock::new(|| {
         let cells = ATTRIBUTES.iter().flat_map(|attribute| attribute.cedar.split(", "));
         let names = cells.filter_map(|cell| cell.strip_prefix("context."));
+        // Which lists a request is on is worked out of its attributes, and no attribute itself.
+        let names = names.chain([LISTS]);
         names.map(|name| (name, ContextType::of(name), !OPTIONAL.contains(&name))).collect()
     });
     &CONTEXT
@@ -73,6 +77,7 @@ pub(crate) enum ContextType {
     User,
     Headers,
     Claims,
+    Lists,
 }
 
 impl ContextType {
@@ -84,6 +89,7 @@ impl ContextType {
             "source_address" => Self::Address,
             "user" => Self::User,
             "claims" => Self::Claims,
+            LISTS => Self::Lists,
             _ => Self::Text,
         }
     }
@@ -126,6 +132,7 @@ fn context_record(known: &Known) -> Value {
             ContextType::Headers => {
                 record(known.headers.iter().map(|name| (name.clone(), json!({ "type": "String" }), false)))
             }
+            ContextType::Lists => json!({ "type": "Set", "element": { "type": "String" } }),
             // Tokens are not verified yet, so no claim is known by name.
             ContextType::Claims => record([]),
         };

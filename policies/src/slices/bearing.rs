@@ -20,6 +20,10 @@ pub(crate) struct Bearing {
     pub(crate) headers: Box<[Arc<str>]>,
     /// It reads all headers as one record: all that any policy names.
     pub(crate) sees_all_headers: bool,
+    /// Lists that it reads.
+    pub(crate) lists: Box<[Arc<str>]>,
+    /// It reads all lists as one set.
+    pub(crate) sees_all_lists: bool,
 }
 
 impl Bearing {
@@ -39,6 +43,8 @@ impl Bearing {
             serves_early: kind == PolicyKind::Access && (effect == Effect::Permit || is_known),
             headers: headers.chain(shaping.into_iter().flat_map(by_headers)).collect(),
             sees_all_headers: needs.is_none_or(|needs| needs.all_headers),
+            lists: needs.into_iter().flat_map(|needs| needs.lists.iter().cloned()).collect(),
+            sees_all_lists: needs.is_none_or(|needs| needs.all_lists),
         }
     }
 

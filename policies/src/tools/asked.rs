@@ -1,6 +1,6 @@
 //! A request as JSON has it: a row of the table `requests`, or what somebody wrote to try something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -51,6 +51,9 @@ pub struct RequestFacts {
     /// Headers by lower-case name.
     #[serde(alias = "headers", deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Lists that it is on, by name.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeSet::is_empty")]
+    pub lists: BTreeSet<String>,
     /// When: microseconds since the epoch, or a text such as `2026-01-02T03:04:05Z`. Now, where it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,

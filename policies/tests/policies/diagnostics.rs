@@ -182,7 +182,7 @@ fn reads_back_what_it_wrote_and_passes_over_what_editors_leave() {
 }
 
 #[test]
-fn lists_are_checked_and_said_not_to_be_used() {
+fn declarations_of_lists_are_checked() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     std::fs::create_dir_all(dir.path().join("access")).unwrap();
@@ -196,9 +196,13 @@ fn lists_are_checked_and_said_not_to_be_used() {
     let copy = tempfile::tempdir().unwrap();
     sources.write(copy.path()).unwrap();
     assert_eq!(Sources::read(copy.path()).unwrap(), sources);
-    let compiled = compile(&sources, &signals(), &Mode::default()).unwrap_or_else(|problems| panic!("{problems}"));
-    let said: Vec<_> = compiled.warnings.0.iter().map(|warning| (warning.code, warning.file.as_str())).collect();
-    assert_eq!(said, [("TG0803", "lists/bad-addresses.yaml"), ("TG0802", "lists/users.yaml")]);
+    write("lists/again.yaml", "name: bad-addresses\nkind: cidr\nfile: other.txt\n");
+    let sources = Sources::read(dir.path()).unwrap();
+    let problems = compile(&sources, &signals(), &Mode::default()).unwrap_err();
+    let said: Vec<_> = problems.0.iter().map(|problem| (problem.code, problem.file.as_str())).collect();
+    let again =
+        [("TG0803", "lists/again.yaml"), ("TG0805", "lists/bad-addresses.yaml"), ("TG0802", "lists/users.yaml")];
+    assert_eq!(said, again);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod decisions;
 mod diagnostics;
 mod differential;
 mod limits;
+mod listed;
 mod plain_cedar;
 mod remembered;
 mod snapshots;

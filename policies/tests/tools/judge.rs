@@ -165,7 +165,7 @@ proptest! {
         prop_assume!(compiled.is_ok());
         let compiled = compiled.unwrap();
         let known = Judge::new(&compiled).unwrap().judge(&facts).unwrap();
-        let recorded = Recorded { headers: Some(Default::default()), signals: false, time: false };
+        let recorded = Recorded { headers: Some(Default::default()), signals: false, time: false, lists: false };
         let judge = Judge::new(&compiled).unwrap().with_recorded(recorded);
         let unknown = judge.judge(&RequestFacts { signals: None, labels: Default::default(), ..facts }).unwrap();
         if unknown.unsure.is_empty() {
@@ -185,7 +185,7 @@ fn says_what_it_does_not_know() {
          when { context.path == \"/x\" && resource.signals has p99_ms && resource.signals.p99_ms > 5 };",
         "",
     )
-    .with_recorded(Recorded { headers: None, signals: false, time: true });
+    .with_recorded(Recorded { headers: None, signals: false, time: true, lists: true });
     let facts = |destination: &str, path: &str| RequestFacts {
         destination: destination.to_owned(),
         path: path.to_owned(),

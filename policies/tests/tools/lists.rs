@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use tollgate_policies::Facts;
-use tollgate_policies::lists::{Declaration, Keeper, Kind, List, Outcome};
+use tollgate_policies::lists::{Declaration, Keeper, Kind, List, Lists, Outcome};
 
 use crate::support::{file, json};
 
@@ -69,7 +69,11 @@ fn keeps_the_last_good_list_when_the_source_fails() {
     let mut keeper = Keeper::default();
     keeper.declare(vec![declared("kind: cidr\nurl: https://lists.example/bad\nrefresh: 1m\n")], 0);
     let facts = |address: &str| Facts { source_address: Some(address.parse::<IpAddr>().unwrap()), ..Facts::default() };
-    let on = |keeper: &Keeper, address: &str| keeper.lists().on(&facts(address)).map(str::to_owned).collect::<Vec<_>>();
+    let on = |keeper: &Keeper, address: &str| {
+        let pushed: Vec<_> = keeper.lists().cloned().collect();
+        let lists = Lists::default().with(&pushed, true).unwrap();
+        lists.on(&facts(address)).map(ToString::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(keeper.due(0).count(), 1);
     assert_eq!(keeper.fetched("bad", Err("connection refused".to_owned()), 0), Outcome::Failed);
     assert!(on(&keeper, "10.0.0.1").is_empty());
@@ -79,16 +83,29 @@ fn keeps_the_last_good_list_when_the_source_fails() {
     assert_eq!((keeper.due(60_999).count(), keeper.due(61_000).count()), (0, 1));
     assert_eq!(keeper.fetched("bad", Ok(b"<html>busy</html>"), 61_000), Outcome::Failed);
     assert_eq!(on(&keeper, "10.0.0.1"), ["bad"], "the last good one holds");
-    insta::assert_snapshot!(json(&keeper.states(63_000).collect::<Vec<_>>()));
+    insta::assert_snapshot!(json(&keeper.states(63_000).map(|(_, state)| state).collect::<Vec<_>>()));
     for retry in 0..40 {
         keeper.fetched("bad", Err("gone".to_owned()), 61_000 + retry);
     }
-    assert!(keeper.next_due_ms().unwrap() <= 61_040 + 60_000, "never later than its own rhythm");
+    assert!(keeper.next_due_ms(|_| false).unwrap() <= 61_040 + 60_000, "never later than its own rhythm");
     assert_eq!(keeper.fetched("bad", Ok(b"10.0.0.0/9\n10.128.0.0/9\n"), 130_000), Outcome::Changed);
     keeper.declare(vec![declared("kind: cidr\nurl: https://lists.example/bad\nrefresh: 1m\n")], 131_000);
     assert_eq!(on(&keeper, "10.0.0.1"), ["bad"], "declared as before");
+    keeper.declare(vec![declared("kind: cidr\nurl: https://lists.example/bad\nrefresh: 5m\n")], 131_500);
+    assert_eq!(
+        (on(&keeper, "10.0.0.1"), keeper.due(131_500).count()),
+        (vec!["bad".to_owned()], 1),
+        "in another rhythm"
+    );
+    keeper.unchanged("bad", 131_600);
+    assert_eq!((keeper.due(431_599).count(), keeper.due(431_600).count()), (0, 1));
+    keeper.restore("bad", b"192.0.2.1\n", 0);
+    assert_eq!(on(&keeper, "10.0.0.1"), ["bad"], "what was kept of an earlier run is older");
     keeper.declare(vec![declared("kind: cidr\nfile: bad.txt\n")], 132_000);
     assert!(on(&keeper, "10.0.0.1").is_empty(), "another source is another list");
+    keeper.restore("bad", b"<html>", 0);
+    keeper.restore("bad", b"10.0.0.1\n", 0);
+    assert_eq!((on(&keeper, "10.0.0.1"), keeper.due(132_000).count()), (vec!["bad".to_owned()], 1), "and still due");
 }
 
 proptest! {

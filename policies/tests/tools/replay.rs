@@ -73,7 +73,7 @@ fn guesses_nothing_that_was_not_recorded() {
     let old = judge(OLD, "");
     let new = Judge::new(&compiled(&access, "")).unwrap();
     let recorded = columns(&[&old, &new]).recorded(BTreeSet::new());
-    assert_eq!(recorded, Recorded { headers: Some(BTreeSet::new()), signals: false, time: false });
+    assert_eq!(recorded, Recorded { headers: Some(BTreeSet::new()), signals: false, time: false, lists: false });
     let replay = replay(Some(&old), &new.with_recorded(recorded), traffic(), |_| {});
     let undecidable: Vec<_> = replay.findings.iter().filter(|finding| finding.kind == Kind::Undecidable).collect();
     let shown: Vec<_> = undecidable.iter().map(|finding| format!("{} {:?}", finding.source, finding.detail)).collect();

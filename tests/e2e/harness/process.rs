@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Child;
 
-use super::{Answer, PATIENCE, eventually, get, until};
+use super::{Answer, PATIENCE, eventually_within, get, until};
 
 /// A command line of the program under test: of this build, or the one that `TOLLGATE_BINARY` names, which is how benchmarks
 /// measure a release without building themselves as one.
@@ -79,6 +79,16 @@ impl Engine {
 
     /// Starts with gRPC at this address and with further settings.
     pub(crate) async fn start_at(workspace: &Workspace, grpc: SocketAddr, settings: &str) -> Self {
+        Self::start_within(PATIENCE, workspace, grpc, settings).await
+    }
+
+    /// The same for one that has much to read before it is ready.
+    pub(crate) async fn start_within(
+        patience: Duration,
+        workspace: &Workspace,
+        grpc: SocketAddr,
+        settings: &str,
+    ) -> Self {
         let config = workspace.path("tollgate.yaml");
         let yaml = format!(
             "data: {}\npolicies: {}\nlisten: {{ http: 127.0.0.1:0, grpc: {grpc}, postgres: 127.0.0.1:0 }}\n{settings}",
@@ -86,7 +96,7 @@ impl Engine {
             workspace.policies().display()
         );
         fs::write(&config, yaml).unwrap();
-        let (process, ready) = start(workspace, "serve", &config, "engine").await;
+        let (process, ready) = start(patience, workspace, "serve", &config, "engine").await;
         let address = |key| address(&ready, key);
         Self { process, http: address("http"), grpc: address("grpc"), postgres: address("postgres") }
     }
@@ -155,7 +165,7 @@ impl Proxy {
     pub(crate) async fn start(workspace: &Workspace, name: &str, yaml: &str) -> Self {
         let config = workspace.path(&format!("{name}.yaml"));
         fs::write(&config, yaml).unwrap();
-        let (process, ready) = start(workspace, "proxy", &config, name).await;
+        let (process, ready) = start(PATIENCE, workspace, "proxy", &config, name).await;
         let optional = |key: &str| ready[key].as_str().map(|text| text.parse().unwrap());
         let [inbound, outbound, gateway, admin] = ["inbound", "outbound", "gateway", "admin"].map(optional);
         Self { process, inbound, outbound, gateway, admin }
@@ -205,7 +215,7 @@ impl Proxy {
     }
 }
 
-async fn start(workspace: &Workspace, command: &str, config: &Path, name: &str) -> (Child, Value) {
+async fn start(patience: Duration, workspace: &Workspace, command: &str, config: &Path, name: &str) -> (Child, Value) {
     let ready_file = workspace.path(&format!("{name}.ready.json"));
     let _ = fs::remove_file(&ready_file);
     let log = File::options().create(true).append(true).open(workspace.path(&format!("{name}.log"))).unwrap();
@@ -218,7 +228,7 @@ async fn start(workspace: &Workspace, command: &str, config: &Path, name: &str) 
         .stdout(Stdio::null())
         .stderr(log);
     let mut process = tokio::process::Command::from(command_line).kill_on_drop(true).spawn().unwrap();
-    let ready = eventually(&format!("{name} is ready"), || {
+    let ready = eventually_within(patience, &format!("{name} is ready"), || {
         let ended = process.try_wait().unwrap();
         assert!(ended.is_none(), "{name} ended: {ended:?}\n{}", workspace.log(name));
         let text = fs::read_to_string(&ready_file);

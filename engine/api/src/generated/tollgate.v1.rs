@@ -424,6 +424,9 @@ pub struct WatchHello {
     /// Digest of the policies that it holds; empty for none, and when it wants them whole.
     #[prost(string, tag = "7")]
     pub policies_digest: ::prost::alloc::string::String,
+    /// Lists that it holds: name and digest of each.
+    #[prost(message, repeated, tag = "8")]
+    pub lists: ::prost::alloc::vec::Vec<List>,
 }
 /// The requests that a reporter is asked about, besides those that call the services that it fronts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -510,6 +513,9 @@ pub struct Snapshot {
     /// Safe shares that changed.
     #[prost(message, repeated, tag = "7")]
     pub safe_shares: ::prost::alloc::vec::Vec<SafeShare>,
+    /// Lists that changed, of those that its policies read.
+    #[prost(message, repeated, tag = "10")]
+    pub lists: ::prost::alloc::vec::Vec<List>,
     /// Heartbeat interval that the engine expects, in milliseconds; 0 for no change.
     #[prost(uint32, tag = "8")]
     pub heartbeat_ms: u32,
@@ -585,6 +591,28 @@ pub struct Entities {
     pub entities_json: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub schema_json: ::prost::alloc::string::String,
+}
+/// Allow and deny lists: what is looked up in one is on it or not, and policies see the names of those that a request is on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct List {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Changes exactly when what is on it does. Empty: there is no such list any more.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// `cidr`, `exact` or `prefix`.
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    /// What of a request is looked up: `source_address`, `source`, `user`, `path`, `host`, `user_agent` or `headers.x-tenant`.
+    #[prost(string, tag = "4")]
+    pub of: ::prost::alloc::string::String,
+    /// UTF-8, one a line, `#` begins a comment.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub entries: ::prost::bytes::Bytes,
+    /// The reporter said that it holds just this: kind, what is looked up, and entries are left out. Only in a whole snapshot, which
+    /// takes away every list that it does not name.
+    #[prost(bool, tag = "6")]
+    pub held: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Policy {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::read::{Case, CaseFile};
 use crate::diagnostics::nearest;
-use crate::model::{GROUP, METHODS, NAMESPACE, SERVICE};
+use crate::model::{self, GROUP, METHODS, NAMESPACE, SERVICE};
 use crate::tools::asked::RequestFacts;
 use crate::tools::ground::{Ground, Uid};
 
@@ -24,6 +24,7 @@ const CONTEXT: &[&str] = &[
     "user",
     "is_mtls",
     "headers",
+    "lists",
     "time",
     "request_bytes",
 ];
@@ -115,7 +116,14 @@ fn contexts(file: &CaseFile, case: &Case) -> Result<Vec<RequestFacts>, Wrong> {
             return Err(("TG0702", format!("unknown name `{name}` in context{}", help.unwrap_or_default())));
         }
         let values = match value {
+            // A request is on several lists at once: a list of them is one value, and a list of lists tries each.
+            Value::Array(values)
+                if name == model::LISTS && (values.is_empty() || !values.iter().all(Value::is_array)) =>
+            {
+                vec![Value::Array(values)]
+            }
             Value::Array(values) => values,
+            Value::String(list) if name == model::LISTS => vec![Value::Array(vec![list.into()])],
             value => vec![value],
         };
         if combinations.len().saturating_mul(values.len()) > REQUESTS_MAX {

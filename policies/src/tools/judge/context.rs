@@ -35,6 +35,10 @@ pub(super) fn context(facts: &RequestFacts, names: Option<&BTreeSet<&'static str
                 let fields: BTreeMap<_, _> = fields.collect();
                 Some(RestrictedExpression::new_record(fields).map_err(|error| causes(&error))?)
             }
+            ContextType::Lists => {
+                let on = facts.lists.iter().map(|name| RestrictedExpression::new_string(name.clone()));
+                Some(RestrictedExpression::new_set(on))
+            }
             ContextType::Claims => None,
         };
         pairs.extend(value.map(|value| ((*name).to_owned(), value)));

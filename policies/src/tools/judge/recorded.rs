@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::SIGNALS;
+use crate::model::{LISTS, SIGNALS};
 use crate::tools::asked::RequestFacts;
 
 /// What is known of the requests at hand beyond what their rows always hold.
@@ -14,11 +14,13 @@ pub struct Recorded {
     pub signals: bool,
     /// Whether each request's time is known.
     pub time: bool,
+    /// Whether the lists that each request was on are known.
+    pub lists: bool,
 }
 
 impl Default for Recorded {
     fn default() -> Self {
-        Self { headers: None, signals: true, time: true }
+        Self { headers: None, signals: true, time: true, lists: true }
     }
 }
 
@@ -34,6 +36,7 @@ impl Recorded {
             [first, second, rest @ ..] if first == "context" => match second.as_str() {
                 "time" => !self.time,
                 "claims" => true,
+                LISTS => !self.lists,
                 "headers" => match (&self.headers, rest.first()) {
                     (Some(headers), Some(name)) => !headers.contains(name),
                     (Some(_), None) => true,
@@ -42,7 +45,7 @@ impl Recorded {
                 "user" => !self.signals && rest.first().is_some_and(|name| name == SIGNALS),
                 _ => false,
             },
-            [first] if first == "context" => self.headers.is_some() || !self.time,
+            [first] if first == "context" => self.headers.is_some() || !self.time || !self.lists,
             [_, second, ..] if second == SIGNALS => !self.signals,
             _ => false,
         }

@@ -29,7 +29,7 @@ pub fn columns(judges: &[&Judge]) -> Columns {
     for rule in judges.iter().flat_map(|judge| &judge.rules) {
         for (name, ..) in model::context().iter().filter(|(name, ..)| rule.reads_context(name)) {
             match *name {
-                "headers" | "claims" => {}
+                "headers" | "claims" | model::LISTS => {}
                 "time" => found.time = true,
                 name => {
                     found.columns.insert(name);
@@ -65,7 +65,7 @@ impl Columns {
     /// What is then known of requests, when rows hold these headers.
     #[must_use]
     pub fn recorded(&self, headers: BTreeSet<String>) -> Recorded {
-        Recorded { headers: Some(headers), signals: false, time: self.time }
+        Recorded { headers: Some(headers), signals: false, time: self.time, lists: false }
     }
 
     /// The query for the distinct combinations among the requests of the last `since_s` seconds that `filter`, a condition
