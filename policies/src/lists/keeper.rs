@@ -174,7 +174,7 @@ impl Kept {
         // It was read as UTF-8 just now.
         let text = String::from_utf8_lossy(bytes);
         let digest = format!("{:032x}", of_text(&format!("{kind} {of} {:032x}", of_text(&text))));
-        let list = v1::List { name: name.clone(), digest, kind, of, entries: bytes.to_vec().into() };
+        let list = v1::List { name: name.clone(), digest, kind, of, entries: bytes.to_vec().into(), held: false };
         Ok((entries, list))
     }
 
