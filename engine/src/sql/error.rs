@@ -152,7 +152,7 @@ pub(crate) fn unknown_column<'a>(name: &str, known: impl IntoIterator<Item = &'a
     }
 }
 
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "requests",
     "traffic",
     "traffic_1s",
