@@ -57,7 +57,7 @@ impl StateTable for FilesTable {
             columns::times(rows.iter().map(|row| Some(WallTime { us: read(row.file?) })))
         };
         let flag = |read: fn(&SealedFile) -> bool| -> ArrayRef {
-            Arc::new(rows.iter().map(|row| row.file.map(|file| read(file))).collect::<BooleanArray>())
+            Arc::new(rows.iter().map(|row| row.file.map(read)).collect::<BooleanArray>())
         };
         RecordBatch::try_new(
             SCHEMA.clone(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tollgate_attributes::Row;
 use tollgate_engine::offline;
 
 use crate::harness::{Running, config, request, wait_for};
@@ -107,11 +108,12 @@ async fn an_id_is_found_in_the_file_that_has_it() {
     let running = Running::start_with(|config| config.seal_rows = 1).await;
     let ids: Vec<String> = (0..40).map(|id| format!("request-{id}")).collect();
     for (number, ids) in ids.chunks(10).enumerate() {
-        let row = |(id, request_id): (usize, &String)| {
-            let trace_id = ((number * 10 + id) as u128).to_be_bytes();
-            tollgate_attributes::Row { trace_id: Some(trace_id), ..with_id(request_id) }
-        };
-        running.report("catalog-1", &ids.iter().enumerate().map(row).collect::<Vec<_>>()).await;
+        let mut rows = Vec::new();
+        for (id, request_id) in ids.iter().enumerate() {
+            let trace_id = Some(((number * 10 + id) as u128).to_be_bytes());
+            rows.push(Row { trace_id, request_id, ..request("catalog-1") });
+        }
+        running.report("catalog-1", &rows).await;
         wait_for("a seal", async || running.number(SEALED).await == number as i64 + 1).await;
     }
     let running = running.restart_with(|_| {}).await;
@@ -134,8 +136,4 @@ async fn an_id_is_found_in_the_file_that_has_it() {
     let explained = running.table("EXPLAIN SELECT path FROM requests WHERE request_id = 'nowhere'").await;
     assert!(!explained.contains(".parquet"), "no file is opened for what none has\n{explained}");
     running.engine.shutdown().await;
-}
-
-fn with_id(request_id: &str) -> tollgate_attributes::Row<'_> {
-    tollgate_attributes::Row { request_id, ..request("catalog-1") }
 }
