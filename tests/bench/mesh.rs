@@ -1,6 +1,6 @@
 //! Requests of a mesh of 50 services, each of which calls three others, with 200 routes and 1,000 users; and a reporter of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -92,12 +92,15 @@ impl Mesh {
     }
 }
 
+/// A batch, and when it is to be sent.
+pub(crate) type Due = (Instant, bytes::Bytes);
+
 /// Sends what `next` gives, until it gives nothing, and waits until all of it is acknowledged. Returns how many batches that was.
 pub(crate) async fn report(
     grpc: String,
     reporter: String,
     epoch: u64,
-    mut next: impl AsyncFnMut() -> anyhow::Result<Option<bytes::Bytes>>,
+    mut next: impl FnMut() -> anyhow::Result<Option<Due>>,
 ) -> anyhow::Result<u64> {
     let mut client = v1::telemetry_client::TelemetryClient::connect(format!("http://{grpc}")).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -108,8 +111,9 @@ pub(crate) async fn report(
     let mut is_over = false;
     while !is_over || acknowledged < sent {
         if !is_over && sent < acknowledged + AHEAD as u64 {
-            match next().await? {
-                Some(arrow_ipc) => {
+            match next()? {
+                Some((due, arrow_ipc)) => {
+                    tokio::time::sleep_until(due.into()).await;
                     sent += 1;
                     let batch = v1::Batch { sequence: sent, arrow_ipc };
                     sender.send(v1::ReportRequest { message: Some(Message::Batch(batch)) }).await?;

@@ -34,28 +34,28 @@ const QUESTIONS: [Question; 8] = [
     Question {
         name: "last minute, by destination: count, mean",
         is_hot: true,
-        ours: "SELECT destination, count(*) AS n, avg(duration_us) AS mean FROM requests WHERE time >= '$since' GROUP BY destination",
-        theirs: "SELECT destination, count() AS n, avg(duration_us) AS mean FROM $requests WHERE time >= toDateTime64('$since', 6, 'UTC') GROUP BY destination",
+        ours: "SELECT destination, count(*) AS n, avg(duration_us) AS mean FROM requests WHERE time >= arrow_cast($since, 'Timestamp(Microsecond, Some(\"UTC\"))') GROUP BY destination",
+        theirs: "SELECT destination, count() AS n, avg(duration_us) AS mean FROM $requests WHERE time >= fromUnixTimestamp64Micro($since, 'UTC') GROUP BY destination",
     },
     Question {
         name: "last minute, by source and destination: count, failed, bytes",
         is_hot: true,
         ours: "SELECT source, destination, count(*) AS n, sum(CASE WHEN status >= 500 THEN 1 ELSE 0 END) AS failed, sum(response_bytes) AS bytes \
-               FROM requests WHERE time >= '$since' GROUP BY source, destination",
+               FROM requests WHERE time >= arrow_cast($since, 'Timestamp(Microsecond, Some(\"UTC\"))') GROUP BY source, destination",
         theirs: "SELECT source, destination, count() AS n, countIf(status >= 500) AS failed, sum(response_bytes) AS bytes \
-                 FROM $requests WHERE time >= toDateTime64('$since', 6, 'UTC') GROUP BY source, destination",
+                 FROM $requests WHERE time >= fromUnixTimestamp64Micro($since, 'UTC') GROUP BY source, destination",
     },
     Question {
         name: "last minute, failures by route",
         is_hot: true,
-        ours: "SELECT route, count(*) AS n FROM requests WHERE time >= '$since' AND status >= 500 GROUP BY route ORDER BY n DESC LIMIT 10",
-        theirs: "SELECT route, count() AS n FROM $requests WHERE time >= toDateTime64('$since', 6, 'UTC') AND status >= 500 GROUP BY route ORDER BY n DESC LIMIT 10",
+        ours: "SELECT route, count(*) AS n FROM requests WHERE time >= arrow_cast($since, 'Timestamp(Microsecond, Some(\"UTC\"))') AND status >= 500 GROUP BY route ORDER BY n DESC LIMIT 10",
+        theirs: "SELECT route, count() AS n FROM $requests WHERE time >= fromUnixTimestamp64Micro($since, 'UTC') AND status >= 500 GROUP BY route ORDER BY n DESC LIMIT 10",
     },
     Question {
         name: "last minute of one service: count, slowest",
         is_hot: true,
-        ours: "SELECT count(*) AS n, max(duration_us) AS slowest FROM requests WHERE time >= '$since' AND destination = 'shop/service-7'",
-        theirs: "SELECT count() AS n, max(duration_us) AS slowest FROM $requests WHERE time >= toDateTime64('$since', 6, 'UTC') AND destination = 'shop/service-7'",
+        ours: "SELECT count(*) AS n, max(duration_us) AS slowest FROM requests WHERE time >= arrow_cast($since, 'Timestamp(Microsecond, Some(\"UTC\"))') AND destination = 'shop/service-7'",
+        theirs: "SELECT count() AS n, max(duration_us) AS slowest FROM $requests WHERE time >= fromUnixTimestamp64Micro($since, 'UTC') AND destination = 'shop/service-7'",
     },
     Question {
         name: "all rows, by destination: count, mean",
@@ -114,9 +114,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     println!("queries: {sent} rows were sent and acknowledged in {:.0} s", started.elapsed().as_secs_f64());
     anyhow::ensure!(engine.number("SELECT count(*) FROM requests").await as u64 == sent, "rows are missing");
 
-    let since = chrono::DateTime::from_timestamp_micros(now_us - MINUTE_US).unwrap_or_default();
     fastrand::shuffle(&mut ids);
-    let names = Names { since: since.format("%Y-%m-%d %H:%M:%S%.6f").to_string(), ids };
+    let names = Names { since: (now_us - MINUTE_US).to_string(), ids };
     let mut hot = Vec::new();
     for question in &QUESTIONS {
         hot.push(if question.is_hot { Some(ask(&engine, question.ours, &names).await?) } else { None });
@@ -192,9 +191,12 @@ async fn fill(
                 let mut mesh = Mesh::new(&name, epoch * 100 + number);
                 let mut sent = 0;
                 let at = |batch: i64| from_us + (to_us - from_us) * batch / batches.max(1);
-                mesh::report(grpc, name, epoch, async || {
+                mesh::report(grpc, name, epoch, || {
                     sent += 1;
-                    if sent > batches { Ok(None) } else { mesh.batch(at(sent - 1), at(sent)).map(Some) }
+                    if sent > batches {
+                        return Ok(None);
+                    }
+                    Ok(Some((Instant::now(), mesh.batch(at(sent - 1), at(sent))?)))
                 })
                 .await?;
                 anyhow::Ok(mesh.remembered)

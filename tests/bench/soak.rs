@@ -67,18 +67,17 @@ async fn send(
                 let every =
                     rate.map(|rate| Duration::from_secs_f64(BATCH_ROWS as f64 * REPORTERS as f64 / rate as f64));
                 let mut due = started;
-                mesh::report(grpc, name, epoch, async move || {
+                mesh::report(grpc, name, epoch, move || {
                     if started.elapsed() >= length {
                         return Ok(None);
                     }
                     if let Some(every) = every {
-                        tokio::time::sleep_until(due.into()).await;
                         due += every;
                     }
                     sent.fetch_add(1, Ordering::Relaxed);
                     mesh.remembered.clear();
                     let now_us = mesh::now_us()?;
-                    mesh.batch(now_us - 100_000, now_us).map(Some)
+                    Ok(Some((due, mesh.batch(now_us - 100_000, now_us)?)))
                 })
                 .await
             })

@@ -34,6 +34,9 @@ async fn rows_read(running: &Running) -> i64 {
     running.number("SELECT coalesce(sum(duration_us), 0) / 1000 FROM requests").await
 }
 
+/// Rows of the file, what is done to it, and a word of what is said about it.
+type Damage = (u32, fn(&Path), &'static str);
+
 fn truncate(path: &Path) {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
@@ -50,7 +53,7 @@ fn change_pages(path: &Path) {
 async fn a_file_that_a_query_cannot_read_is_set_aside_and_the_rest_served() {
     let running = with_files(5).await;
     assert_eq!(rows_read(&running).await, 31);
-    let damages: [(u32, fn(&Path), &str); 4] = [
+    let damages: [Damage; 4] = [
         (1, truncate, "bytes"),
         (2, |path| fs::write(path, "no Parquet at all").unwrap(), "bytes"),
         (4, change_pages, "checksum"),
