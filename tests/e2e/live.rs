@@ -79,6 +79,7 @@ impl Tail {
 async fn a_tail_shows_requests_as_they_are_admitted() {
     let shop = Shop::start().await;
     shop.call("/?status=500").await;
+    until("it is kept", || async { shop.engine.number("SELECT count(*) FROM requests").await == 1 }).await;
     let query = "where=status+%3E%3D+500&columns=status,source,route&limit=2";
     let failed = Tail::open(&shop.engine, query).await;
     let mut all = Tail::open(&shop.engine, "columns=status").await;

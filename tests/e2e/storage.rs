@@ -52,7 +52,7 @@ async fn every_acknowledged_row_is_kept_once_whenever_the_engine_is_killed() {
     sent.extend(process.kill().await);
     // What it had sent when it was killed may still be on its way.
     until("what the process has sent has arrived or is lost", || async {
-        engine.number("SELECT count(*) FROM reporters WHERE reporter = 'd-1' AND connected").await == 0
+        engine.number("SELECT count(*) FROM reporters WHERE name = 'd-1' AND connected").await == 0
     })
     .await;
     let checked = verify(&workspace);

@@ -56,6 +56,9 @@ pub(super) async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, handlers:
     };
     // A client that begins with TLS where there is none.
     let Some(negotiated) = negotiated else { return Ok(()) };
+    if let Some(certificate) = negotiated.client_certificates().and_then(<[_]>::first) {
+        handlers.startup.note_certificate(certificate.clone().into_owned());
+    }
     let old = negotiated.into_parts();
     let mut parts = FramedParts::new(Measured::new(old.io, INTRODUCTION_BYTES_MAX), old.codec);
     parts.io.note(&old.read_buf)?;

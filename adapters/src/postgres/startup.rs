@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use async_trait::async_trait;
 use datafusion_postgres::pgwire::api::auth::sasl::SASLAuthStartupHandler;
@@ -19,6 +19,7 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::startup::Authentication;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{Sink, SinkExt as _};
+use rustls::pki_types::CertificateDer;
 use tollgate_engine::Identity;
 
 use super::error::fatal;
@@ -34,6 +35,7 @@ pub(super) struct Startup {
     current: Arc<Current>,
     scram: Option<SASLAuthStartupHandler<Parameters>>,
     running: Arc<Running>,
+    certificate: OnceLock<CertificateDer<'static>>,
 }
 
 impl Startup {
@@ -46,13 +48,17 @@ impl Startup {
                 .with_pid_secret_key_generator(Arc::clone(&*KEYS) as _)
                 .with_scram(ScramAuth::new(source))
         });
-        Self { guard, current, scram, running }
+        Self { guard, current, scram, running, certificate: OnceLock::new() }
+    }
+
+    /// Notes the certificate that the client proved to hold when TLS began. pgwire finds none on a connection with bounds.
+    pub(super) fn note_certificate(&self, certificate: CertificateDer<'static>) {
+        self.certificate.get_or_init(|| certificate);
     }
 
     /// Whom the client's certificate stands for, if that is the user that it names.
     fn by_certificate(&self, client: &impl ClientInfo) -> Option<Identity> {
-        let first = client.client_certificates()?.first()?;
-        let identity = self.guard.by_certificate(&CertificateNames::of(first))?;
+        let identity = self.guard.by_certificate(&CertificateNames::of(self.certificate.get()?))?;
         (client.metadata().get(METADATA_USER)? == identity.name()).then_some(identity)
     }
 

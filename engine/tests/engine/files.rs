@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tollgate_attributes::Row;
 use tollgate_engine::offline;
 
 use crate::harness::{Running, config, request, wait_for};
@@ -33,9 +34,13 @@ async fn rows_read(running: &Running) -> i64 {
     running.number("SELECT coalesce(sum(duration_us), 0) / 1000 FROM requests").await
 }
 
+/// Rows of the file, what is done to it, and a word of what is said about it.
+type Damage = (u32, fn(&Path), &'static str);
+
 fn truncate(path: &Path) {
     let bytes = fs::read(path).unwrap();
-    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    // Of every page something is missing, whichever is asked for.
+    fs::write(path, &bytes[..8]).unwrap();
 }
 
 fn change_pages(path: &Path) {
@@ -49,8 +54,7 @@ fn change_pages(path: &Path) {
 async fn a_file_that_a_query_cannot_read_is_set_aside_and_the_rest_served() {
     let running = with_files(5).await;
     assert_eq!(rows_read(&running).await, 31);
-    type Damage = fn(&Path);
-    let damages: [(u32, Damage, &str); 4] = [
+    let damages: [Damage; 4] = [
         (1, truncate, "bytes"),
         (2, |path| fs::write(path, "no Parquet at all").unwrap(), "bytes"),
         (4, change_pages, "checksum"),
@@ -108,14 +112,11 @@ async fn an_id_is_found_in_the_file_that_has_it() {
     let running = Running::start_with(|config| config.seal_rows = 1).await;
     let ids: Vec<String> = (0..40).map(|id| format!("request-{id}")).collect();
     for (number, ids) in ids.chunks(10).enumerate() {
-        let rows: Vec<_> = ids
-            .iter()
-            .zip(number * 10..)
-            .map(|(request_id, id)| tollgate_attributes::Row {
-                trace_id: Some((id as u128).to_be_bytes()),
-                ..with_id(request_id)
-            })
-            .collect();
+        let mut rows = Vec::new();
+        for (id, request_id) in ids.iter().enumerate() {
+            let trace_id = Some(((number * 10 + id) as u128).to_be_bytes());
+            rows.push(Row { trace_id, request_id, ..request("catalog-1") });
+        }
         running.report("catalog-1", &rows).await;
         wait_for("a seal", async || running.number(SEALED).await == number as i64 + 1).await;
     }
@@ -139,8 +140,4 @@ async fn an_id_is_found_in_the_file_that_has_it() {
     let explained = running.table("EXPLAIN SELECT path FROM requests WHERE request_id = 'nowhere'").await;
     assert!(!explained.contains(".parquet"), "no file is opened for what none has\n{explained}");
     running.engine.shutdown().await;
-}
-
-fn with_id(request_id: &str) -> tollgate_attributes::Row<'_> {
-    tollgate_attributes::Row { request_id, ..request("catalog-1") }
 }
