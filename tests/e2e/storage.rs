@@ -109,8 +109,10 @@ async fn an_object_store_that_goes_away_delays_sealing_and_loses_nothing() {
         until("the state says so", || async { state(&engine).await == "behind" }).await;
         let reason = engine.sql("SELECT reason FROM storage").await[0]["reason"].to_string();
         assert!(reason.contains("s3://telemetry/e2e"), "{reason}");
-        let metrics = engine.get("/metrics").await.text();
-        assert!(metrics.contains("tollgate_storage_state{state=\"behind\"} 1"), "{metrics}");
+        until("the metrics say so", || async {
+            engine.get("/metrics").await.text().contains("tollgate_storage_state{state=\"behind\"} 1")
+        })
+        .await;
         let after = || acknowledged.load(Ordering::Relaxed);
         until("acknowledgements go on", || async { after() > before }).await;
         // An engine that starts meanwhile has what the log has, and goes on.
