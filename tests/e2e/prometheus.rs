@@ -296,9 +296,9 @@ async fn every_query_of_every_dashboard_is_answered() {
 const UNUSED: [&str; 4] =
     ["tollgate_rows_lost", "tollgate_batches_rejected", "tollgate_checks", "tollgate_signal_runs"];
 
-/// What has no rows where nothing waits, nothing is lost, no policy is in shadow mode or was changed, one proxy has the whole of every
+/// What has no rows where nothing waits, nothing is lost, no policy is unused, in shadow mode or changed, one proxy has the whole of every
 /// limit, and no signals are there.
-const IDLE: [&str; 12] = [
+const IDLE: [&str; 13] = [
     "Annotation",
     "Alert",
     "Buckets",
@@ -309,6 +309,7 @@ const IDLE: [&str; 12] = [
     "Refused and failed requests",
     "Signals",
     "Time in the queue",
+    "Unused policies",
     "Would be refused",
     "traces",
 ];

@@ -101,7 +101,7 @@ async fn istio_s_dashboards_show_what_they_show_over_a_real_prometheus() {
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(with_rows > 40, "only {with_rows} expressions have anything to show");
+    assert!(with_rows > 30, "only {with_rows} expressions have anything to show");
 }
 
 fn is_close(ours: f64, theirs: f64) -> bool {
