@@ -64,7 +64,7 @@ async fn decisions_and_traces_go_to_a_collector_by_http() {
     let workspace = Workspace::new(&[("access/a.cedar", ACCESS)]);
     let endpoint = format!("http://{}", collector.address);
     let settings = format!(
-        "export: {{ otlp: {{ endpoint: '{endpoint}', protocol: http/protobuf, headers: {{ x-token: s3cret }} }} }}"
+        "export: {{ otlp: {{ endpoint: '{endpoint}', protocol: http/protobuf, headers: {{ x-token: s3cret }}, slow: 1h }} }}"
     );
     arrives(&collector, &workspace, &settings).await;
 }
@@ -76,7 +76,7 @@ async fn decisions_and_traces_go_to_a_collector_by_grpc_with_tls() {
     let read = |path| std::fs::read_to_string(path).unwrap();
     let collector = Collector::grpc(Some((read(&cert), read(&key)))).await;
     let settings = format!(
-        "export: {{ otlp: {{ endpoint: 'https://localhost:{}', headers: {{ x-token: s3cret }}, tls: {{ ca: {} }} }} }}",
+        "export: {{ otlp: {{ endpoint: 'https://localhost:{}', headers: {{ x-token: s3cret }}, slow: 1h, tls: {{ ca: {} }} }} }}",
         collector.address.port(),
         cert.display()
     );

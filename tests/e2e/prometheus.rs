@@ -296,7 +296,7 @@ async fn every_query_of_every_dashboard_is_answered() {
 const UNUSED: [&str; 4] =
     ["tollgate_rows_lost", "tollgate_batches_rejected", "tollgate_checks", "tollgate_signal_runs"];
 
-/// What has no rows where nothing waits, nothing is lost, no policy is in shadow mode or was changed, one proxy has the whole of every
+/// What has no rows where nothing waits, nothing is lost, no policy is unused, in shadow mode or changed, one proxy has the whole of every
 /// limit, and no signals are there.
 const IDLE: [&str; 13] = [
     "Annotation",
