@@ -4,13 +4,16 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::harness::{Client, until};
+use crate::harness::Client;
 
 const BUCKET: &str = "telemetry";
+/// How long it may take to start.
+const START: Duration = Duration::from_secs(90);
 
 /// Master, volume server, filer and S3 gateway in one process. What it stores outlives it, until this is dropped.
 pub(super) struct Weed {
@@ -74,7 +77,12 @@ impl Weed {
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn();
         self.process =
             Some(process.unwrap_or_else(|error| panic!("`weed`: {error}; install the peers with tests/setup.sh")));
-        until("weed stores objects", || self.is_there()).await;
+        // Its parts find each other one after the other, which takes a while.
+        let deadline = Instant::now() + START;
+        while !self.is_there().await {
+            assert!(Instant::now() < deadline, "weed does not store objects after {} s", START.as_secs());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Makes the bucket, and an object in it.
