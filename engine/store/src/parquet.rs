@@ -2,6 +2,7 @@
 
 mod bounds;
 mod chunk;
+mod compress;
 mod encoder;
 mod hybrid;
 mod ids;

@@ -9,9 +9,9 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
-use zstd::bulk::Compressor;
 
 use super::bounds::{self, Bounds};
+use super::compress::Compressor;
 use super::hybrid;
 
 /// Rows of a full page.
@@ -62,7 +62,7 @@ impl Levels {
 /// The pages of one column, compressed, until its row group is written.
 pub(super) struct Chunk {
     column: ColumnDescPtr,
-    compressor: Compressor<'static>,
+    compressor: Compressor,
     compression: Choice,
     pages: Vec<CompressedPage>,
     bytes: usize,
@@ -85,6 +85,9 @@ enum Choice {
     Never,
 }
 
+/// Where in a page one part ends and another one begins, whose bytes are of another kind.
+pub(super) type Parts = Vec<usize>;
+
 /// The values of a dictionary, as they are in its page.
 pub(super) struct Dictionary {
     pub(super) page: Vec<u8>,
@@ -104,10 +107,9 @@ impl Chunk {
     }
 
     fn new(column: ColumnDescPtr, compression: Choice, index: Option<ColumnIndexBuilder>) -> Result<Self> {
-        let compressor = Compressor::new(ZstdLevel::default().compression_level());
         Ok(Self {
             column,
-            compressor: compressor.map_err(failed)?,
+            compressor: Compressor::new()?,
             compression,
             pages: Vec::new(),
             bytes: 0,
@@ -131,7 +133,7 @@ impl Chunk {
         levels: &mut Levels,
         encoding: Encoding,
         bounds: Option<Bounds>,
-        values: impl FnOnce(&mut Vec<u8>),
+        values: impl FnOnce(&mut Vec<u8>) -> Parts,
     ) -> Result<()> {
         let mut body = std::mem::take(&mut self.body);
         body.clear();
@@ -140,8 +142,8 @@ impl Chunk {
         } else if levels.nulls > 0 {
             return Err(ParquetError::General(format!("`{}` has nulls", self.column.name())));
         }
-        values(&mut body);
-        let buf = self.compress(&body)?;
+        let parts = values(&mut body);
+        let buf = self.compress(&body, &parts)?;
         self.bytes += buf.len();
         let page = Page::DataPage {
             buf,
@@ -175,7 +177,7 @@ impl Chunk {
         let mut writer = SerializedPageWriter::new(&mut sink);
         let (mut uncompressed, mut dictionary_offset) = (0, None);
         if let Some(Dictionary { page, values }) = dictionary {
-            let (buf, encoding) = (self.compress(&page)?, Encoding::PLAIN);
+            let (buf, encoding) = (self.compress(&page, &[])?, Encoding::PLAIN);
             self.count(PageType::DICTIONARY_PAGE, encoding);
             let dictionary = Page::DictionaryPage { buf, num_values: values, encoding, is_sorted: false };
             let written = writer.write_page(CompressedPage::new(dictionary, page.len()))?;
@@ -227,11 +229,11 @@ impl Chunk {
         }
     }
 
-    fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
+    fn compress(&mut self, body: &[u8], parts: &[usize]) -> Result<Bytes> {
         if self.compression == Choice::Never {
             return Ok(Bytes::copy_from_slice(body));
         }
-        let compressed = self.compressor.compress(body).map_err(failed)?;
+        let compressed = self.compressor.compress(body, parts)?;
         if self.compression == Choice::Undecided {
             let is_worth = compressed.len() + body.len() / WORTH <= body.len();
             self.compression = if is_worth { Choice::Always } else { Choice::Never };
@@ -239,7 +241,7 @@ impl Chunk {
                 return Ok(Bytes::copy_from_slice(body));
             }
         }
-        Ok(compressed.into())
+        Ok(compressed)
     }
 
     fn count(&mut self, page_type: PageType, encoding: Encoding) {
@@ -249,8 +251,4 @@ impl Chunk {
             None => self.encodings.push(PageEncodingStats { page_type, encoding, count: 1 }),
         }
     }
-}
-
-fn failed(error: std::io::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
 }

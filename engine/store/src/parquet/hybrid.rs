@@ -10,6 +10,15 @@ pub(super) fn bits(most: u32) -> u8 {
     (u32::BITS - most.leading_zeros()) as u8
 }
 
+/// Bits that are taken for numbers up to `most`. With whole bytes zstd sees which numbers are frequent, and which follow one another;
+/// few bits it repeats well as they are, and two bytes of one number are of different kinds.
+pub(super) fn stored_bits(most: u32) -> u8 {
+    match bits(most) {
+        4..=8 => 8,
+        bits => bits,
+    }
+}
+
 /// Appends numbers, each of which fits into `bits`. Those behind the last one, up to a full group, are 0.
 pub(super) fn encode(numbers: &[u32], bits: u8, into: &mut Vec<u8>) {
     let (mut packed_from, mut at) = (0, 0);

@@ -9,7 +9,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::BloomFilterProperties;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::chunk::{Chunk, Levels, PAGE_ROWS};
+use super::chunk::{Chunk, Levels, PAGE_ROWS, Parts};
 
 /// Encodes one column of ids of a row group.
 ///
@@ -78,6 +78,9 @@ impl IdColumn {
 
     fn close_page(&mut self) -> Result<()> {
         let values = &mut self.values;
-        self.chunk.push(&mut self.levels, Encoding::PLAIN, None, |body| body.append(values))
+        self.chunk.push(&mut self.levels, Encoding::PLAIN, None, |body| {
+            body.append(values);
+            Parts::new()
+        })
     }
 }

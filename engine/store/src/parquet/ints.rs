@@ -12,7 +12,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::bounds::Bounds;
-use super::chunk::{Chunk, Levels, PAGE_ROWS};
+use super::chunk::{Chunk, Levels, PAGE_ROWS, Parts};
 
 /// Encodes one column of integers of a row group.
 ///
@@ -102,21 +102,25 @@ impl IntColumn {
 }
 
 /// The first bytes of all values, then the second bytes, and so on.
-fn split<const BYTES: usize>(values: &[i64], into: &mut Vec<u8>) {
+fn split<const BYTES: usize>(values: &[i64], into: &mut Vec<u8>) -> Parts {
+    let mut parts = Parts::with_capacity(BYTES);
     for byte in 0..BYTES {
+        parts.push(into.len());
         into.extend(values.iter().map(|value| (value >> (byte * 8)) as u8));
     }
+    parts
 }
 
 /// One value as often as it occurs: differences of 0, which take no bits.
-fn repeat(value: i64, times: usize, into: &mut Vec<u8>) {
+fn repeat(value: i64, times: usize, into: &mut Vec<u8>) -> Parts {
     const BLOCK: usize = 128;
-    const PARTS: usize = 4;
+    const MINI_BLOCKS: usize = 4;
     let zigzag = (value << 1 ^ value >> 63) as u64;
-    for number in [BLOCK as u64, PARTS as u64, times as u64, zigzag] {
+    for number in [BLOCK as u64, MINI_BLOCKS as u64, times as u64, zigzag] {
         super::hybrid::varint(number, into);
     }
     // For each block the least difference, and the bits of each of its parts.
     let blocks = times.saturating_sub(1).div_ceil(BLOCK);
-    into.resize(into.len() + blocks * (1 + PARTS), 0);
+    into.resize(into.len() + blocks * (1 + MINI_BLOCKS), 0);
+    Parts::new()
 }

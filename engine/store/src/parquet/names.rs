@@ -11,7 +11,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::bounds::Bounds;
-use super::chunk::{Chunk, Dictionary, Levels, PAGE_ROWS};
+use super::chunk::{Chunk, Dictionary, Levels, PAGE_ROWS, Parts};
 use super::hybrid;
 
 /// A dictionary is full with so many bytes: paths may be many, and each is long. Further rows hold their texts themselves.
@@ -106,10 +106,11 @@ impl NameColumn {
         match &mut self.values {
             Values::Numbers(page) => {
                 let bounds = Bounds::of_texts(page.distinct.iter().map(|number| self.texts.get(*number)));
-                let bits = hybrid::bits(self.texts.len().saturating_sub(1));
+                let bits = hybrid::stored_bits(self.texts.len().saturating_sub(1));
                 chunk.push(levels, Encoding::RLE_DICTIONARY, bounds, |body| {
                     body.push(bits);
                     hybrid::encode(&page.numbers, bits, body);
+                    Parts::new()
                 })?;
                 page.numbers.clear();
                 page.distinct.clear();
@@ -117,7 +118,10 @@ impl NameColumn {
             }
             Values::Plain { bytes, bounds } => {
                 let of = Bounds::of_texts(bounds.iter().map(String::as_str));
-                chunk.push(levels, Encoding::PLAIN, of, |body| body.append(bytes))?;
+                chunk.push(levels, Encoding::PLAIN, of, |body| {
+                    body.append(bytes);
+                    Parts::new()
+                })?;
                 bounds.clear();
             }
         }
