@@ -33,6 +33,7 @@ use super::Handlers;
 use super::error::{Fatal, error, fatal};
 use super::measured::Measured;
 use super::prepared::Prepared;
+use crate::guard::CertificateNames;
 
 /// Longest message before a client has introduced itself.
 const INTRODUCTION_BYTES_MAX: usize = 16 << 10;
@@ -56,6 +57,9 @@ pub(super) async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, handlers:
     };
     // A client that begins with TLS where there is none.
     let Some(negotiated) = negotiated else { return Ok(()) };
+    // What the connection is wrapped in below has no certificates to show.
+    let certificate = negotiated.client_certificates().and_then(<[_]>::first).map(CertificateNames::of);
+    handlers.startup.note(certificate);
     let old = negotiated.into_parts();
     let mut parts = FramedParts::new(Measured::new(old.io, INTRODUCTION_BYTES_MAX), old.codec);
     parts.io.note(&old.read_buf)?;

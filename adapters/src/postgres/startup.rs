@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use async_trait::async_trait;
 use datafusion_postgres::pgwire::api::auth::sasl::SASLAuthStartupHandler;
@@ -32,6 +32,8 @@ static KEYS: LazyLock<Arc<RandomPidSecretKeyGenerator>> = LazyLock::new(Arc::def
 pub(super) struct Startup {
     guard: Arc<Guard>,
     current: Arc<Current>,
+    /// What the client's certificate is called, once TLS has begun.
+    certificate: OnceLock<CertificateNames>,
     scram: Option<SASLAuthStartupHandler<Parameters>>,
     running: Arc<Running>,
 }
@@ -46,13 +48,18 @@ impl Startup {
                 .with_pid_secret_key_generator(Arc::clone(&*KEYS) as _)
                 .with_scram(ScramAuth::new(source))
         });
-        Self { guard, current, scram, running }
+        Self { guard, current, certificate: OnceLock::new(), scram, running }
+    }
+
+    /// Notes what the client has shown before it says anything.
+    pub(super) fn note(&self, certificate: Option<CertificateNames>) {
+        // A connection begins once.
+        certificate.into_iter().for_each(|names| drop(self.certificate.set(names)));
     }
 
     /// Whom the client's certificate stands for, if that is the user that it names.
     fn by_certificate(&self, client: &impl ClientInfo) -> Option<Identity> {
-        let first = client.client_certificates()?.first()?;
-        let identity = self.guard.by_certificate(&CertificateNames::of(first))?;
+        let identity = self.guard.by_certificate(self.certificate.get()?)?;
         (client.metadata().get(METADATA_USER)? == identity.name()).then_some(identity)
     }
 
