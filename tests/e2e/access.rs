@@ -182,7 +182,13 @@ async fn flight(address: SocketAddr, ca: std::path::PathBuf) -> String {
         let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
         let python = home.join(".cache/tollgate/peers/bin/python");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients/with_guarded_flightsql.py");
-        Command::new(python).arg(script).arg(format!("localhost:{}", address.port())).arg(ca).arg(TOKEN).output()
+        Command::new(python)
+            .args(["-W", "ignore"])
+            .arg(script)
+            .arg(format!("localhost:{}", address.port()))
+            .arg(ca)
+            .arg(TOKEN)
+            .output()
     });
     said(&output.await.unwrap_or_else(|error| panic!("python: {error}; install the peers with tests/setup.sh")))
 }

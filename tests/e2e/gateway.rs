@@ -46,6 +46,7 @@ async fn access_and_limits_bind_at_the_gateway() {
         )
         .await;
     let row = |destination: &str, decision: &str, reason: &str, policies: &[&str], requests: u32| {
+        let policies = (!policies.is_empty()).then_some(policies);
         json!({
             "direction": "gateway", "destination": destination, "decision": decision, "reason": reason,
             "policies": policies, "requests": requests,

