@@ -29,7 +29,7 @@ fn rows_survive_an_object_store_that_fails_now_and_then() {
         for seed in 0..u64::from(cases(12)) {
             failed += survives(&SCRIPT, seed, PERCENT, &[]).await;
         }
-        assert!(failed > 20, "{failed} calls failed");
+        assert!(failed >= u64::from(cases(12)), "{failed} calls failed");
     });
 }
 
