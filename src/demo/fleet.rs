@@ -18,7 +18,7 @@ use super::shop::{self, Service};
 /// How long a proxy may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a proxy may take to answer what is open and send its last rows.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One service behind its proxy.
 pub(super) struct Member {
