@@ -130,6 +130,11 @@ async fn snapshot(State(served): State<Served>, asking: Asking) -> axum::respons
     }
 }
 
+/// An answer for what went wrong on our side.
+pub(crate) fn internal(detail: &str) -> axum::response::Response {
+    problem::internal(detail).into_response()
+}
+
 /// An answer for a query that was not answered.
 pub(crate) fn failed(error: &QueryError) -> axum::response::Response {
     problem::Problem::from(error).into_response()

@@ -141,6 +141,12 @@ impl Rights {
         self.may(Asked::Column(table, column))
     }
 
+    /// The answer to who may not read a table.
+    pub(crate) fn refuse(&self, table: &str) -> QueryError {
+        let message = format!("`{}` may not read the table `{table}`: no policy on data permits it", self.identity.name());
+        QueryError::new(QueryErrorKind::Denied, message).with_help("what may be read is written in `data/*.cedar`")
+    }
+
     pub(crate) fn every_service(&self) -> bool {
         self.every_service
     }
@@ -228,6 +234,12 @@ impl Reader {
     #[must_use]
     pub fn may_read(&self, name: &str) -> bool {
         self.rights.table(name)
+    }
+
+    /// Whether a column may be read of every row of a table.
+    #[must_use]
+    pub fn reads_every(&self, table: &str, column: &str) -> bool {
+        self.rights.every_service() && self.rights.table(table) && self.rights.column(table, column)
     }
 
     /// Returns when the policies on data have changed.

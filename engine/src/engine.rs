@@ -293,6 +293,14 @@ impl Engine {
         self.inner.kept.counting.totals()
     }
 
+    /// What a reader may see of [`Engine::totals`].
+    ///
+    /// # Errors
+    /// When the reader may not read `traffic`, and those of [`Engine::totals`].
+    pub fn totals_for(&self, reader: &Reader) -> Result<RecordBatch, QueryError> {
+        sql::of_traffic(&reader.rights, self.totals()?)
+    }
+
     /// When this process began to count.
     #[must_use]
     pub fn started(&self) -> WallTime {

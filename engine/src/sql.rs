@@ -32,6 +32,7 @@ use self::context::register_authorize;
 pub(crate) use self::context::{Means, Tables, session};
 pub use self::error::{QueryError, QueryErrorKind};
 pub use self::follow::{FollowQuery, Followed, FollowedRows};
+pub(crate) use self::permitted::of_traffic;
 pub(crate) use self::reading::{Readable, all};
 pub(crate) use self::state_table::StateTable;
 pub(crate) use self::stored::{Nothing, Views, at_once};

@@ -39,7 +39,7 @@ impl RowRule {
             "reporters" => Self::Listed("services"),
             "leases" | "decisions" => Self::Reporter("reporter"),
             "policies" => Self::Scope("scope"),
-            "storage" | "storage_files" => Self::Open,
+            "storage" | "storage_files" | "lists" => Self::Open,
             _ if ENDS.iter().all(|name| schema.field_with_name(name).is_ok()) => Self::Either(ENDS),
             _ => Self::EveryService,
         }

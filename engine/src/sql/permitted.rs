@@ -14,6 +14,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
@@ -25,6 +26,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt as _;
 
+use super::error::QueryError;
 use crate::access::{Rights, RowRule};
 
 /// What becomes of a column that may not be read.
@@ -180,6 +182,31 @@ impl TableProvider for PermittedTable {
         Ok(Arc::new(PermittedExec::new(input, Permitted { schema, columns, rows })))
     }
 }
+
+/// What may be read of rows that are like those of `traffic`, which is a view over the others.
+pub(crate) fn of_traffic(rights: &Arc<Rights>, rows: RecordBatch) -> Result<RecordBatch, QueryError> {
+    if rights.is_everything() {
+        return Ok(rows);
+    }
+    if !rights.table(TRAFFIC) {
+        return Err(rights.refuse(TRAFFIC));
+    }
+    let of = |name| {
+        let inner = Arc::new(EmptyTable::new(rows.schema()));
+        PermittedTable::new(name, inner, rights, Withheld::Null).of_batches()
+    };
+    let mut permitted = of(TRAFFIC);
+    for below in ["traffic_1s", "traffic_1m", "traffic_1h"].map(of) {
+        for (column, below) in permitted.columns.iter_mut().zip(below.columns) {
+            *column = column.and(below);
+        }
+    }
+    let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+    permitted.schema = Arc::new(Schema::new(rows.schema().fields().iter().map(nullable).collect::<Vec<_>>()));
+    Ok(permitted.apply(&rows)?)
+}
+
+const TRAFFIC: &str = "traffic";
 
 /// Which columns and rows of its input leave a [`PermittedExec`].
 #[derive(Clone)]
