@@ -143,7 +143,8 @@ impl Rights {
 
     /// The answer to who may not read a table.
     pub(crate) fn refuse(&self, table: &str) -> QueryError {
-        let message = format!("`{}` may not read the table `{table}`: no policy on data permits it", self.identity.name());
+        let message =
+            format!("`{}` may not read the table `{table}`: no policy on data permits it", self.identity.name());
         QueryError::new(QueryErrorKind::Denied, message).with_help("what may be read is written in `data/*.cedar`")
     }
 
