@@ -56,7 +56,11 @@ pub async fn serve(
 
 /// The gRPC status of a session that the engine does not open.
 fn refused(error: &SessionError) -> Status {
-    let code = if error.is_retryable() { Code::Unavailable } else { Code::InvalidArgument };
+    let code = match error {
+        error if error.is_retryable() => Code::Unavailable,
+        error if error.is_forbidden() => Code::PermissionDenied,
+        _ => Code::InvalidArgument,
+    };
     Status::new(code, error.to_string())
 }
 

@@ -47,6 +47,8 @@ pub struct TokenConfig {
     pub name: String,
     /// The token, or what it is recognised by.
     pub secret: Secret,
+    /// Teams that policies on data know them by.
+    pub teams: Vec<String>,
     /// Names to report under beside the own one.
     pub reports_as: Vec<String>,
 }
@@ -58,6 +60,8 @@ pub struct CertificateConfig {
     pub subject: String,
     /// Who that is.
     pub name: String,
+    /// Teams that policies on data know them by.
+    pub teams: Vec<String>,
     /// Names to report under beside the own one.
     pub reports_as: Vec<String>,
 }
@@ -159,8 +163,8 @@ impl Guard {
     pub(crate) fn by_certificate(&self, names: &CertificateNames) -> Option<Identity> {
         let known = self.config.certificates.iter().find(|known| names.all().any(|name| name == known.subject));
         match known {
-            Some(known) => Some(Identity::new(&known.name, &known.reports_as)),
-            None => names.all().next().map(|name| Identity::new(name, &[])),
+            Some(known) => Some(Identity::new(&known.name, &known.teams, &known.reports_as)),
+            None => names.all().next().map(|name| Identity::new(name, &[], &[])),
         }
     }
 

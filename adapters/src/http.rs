@@ -12,6 +12,7 @@
 //!
 //! The routes of Prometheus (`adapters/src/prometheus`) are beside them.
 
+mod asking;
 mod guarded;
 mod health;
 mod problem;
@@ -32,8 +33,9 @@ use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tollgate_engine::Engine;
+use tollgate_engine::{Engine, QueryError};
 
+pub(crate) use self::asking::{Asking, HasEngine};
 use crate::guard::{Door, Guard, Peer, Protocol};
 
 /// Longest body in bytes; SQL is the longest that anybody sends.
@@ -45,6 +47,12 @@ struct Served {
     registry: Arc<Registry>,
     /// Places for tails.
     tails: Arc<Semaphore>,
+}
+
+impl HasEngine for Served {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
 }
 
 /// Serves the engine over HTTP on `listener`, to those whom `guard` lets in, until `shutdown` is done and open requests are answered.
@@ -96,7 +104,10 @@ async fn index() -> &'static str {
      GET  /v1/snapshot  what reporters enforce now\n"
 }
 
-async fn metrics(State(served): State<Served>) -> axum::response::Response {
+async fn metrics(State(served): State<Served>, asking: Asking) -> axum::response::Response {
+    if let Some(refused) = asking.refusal("metrics") {
+        return refused;
+    }
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &served.registry) {
         Ok(()) => {
@@ -112,13 +123,21 @@ async fn openapi() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], text)
 }
 
-async fn snapshot(State(served): State<Served>) -> axum::response::Response {
-    json(&served.engine.snapshot_json()).into_response()
+async fn snapshot(State(served): State<Served>, asking: Asking) -> axum::response::Response {
+    match asking.refusal("snapshot") {
+        None => json(&served.engine.snapshot_json()).into_response(),
+        Some(refused) => refused,
+    }
 }
 
 /// An answer for what went wrong on our side.
 pub(crate) fn internal(detail: &str) -> axum::response::Response {
     problem::internal(detail).into_response()
+}
+
+/// An answer for a query that was not answered.
+pub(crate) fn failed(error: &QueryError) -> axum::response::Response {
+    problem::Problem::from(error).into_response()
 }
 
 fn json(value: &serde_json::Value) -> impl IntoResponse + use<> {

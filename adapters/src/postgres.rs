@@ -48,14 +48,14 @@ const THREADS: usize = 2;
 /// Serves the engine to PostgreSQL clients on `listener`, to those whom `guard` lets in, until `shutdown` is done, which ends all connections.
 ///
 /// # Errors
-/// When the catalog cannot be set up, or no threads can be started.
+/// When no threads can be started.
 pub async fn serve(
     engine: Engine,
     listener: TcpListener,
     guard: Arc<Guard>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let server = Arc::new(Server::new(engine, guard)?);
+    let server = Arc::new(Server::new(engine, guard));
     let threads = Threads::start()?;
     let acceptor = Arc::clone(&server);
     let accepting = threads.0.as_ref().map(|runtime| runtime.spawn(acceptor.accept(listener)));
@@ -73,9 +73,8 @@ struct Server {
 }
 
 impl Server {
-    fn new(engine: Engine, guard: Arc<Guard>) -> io::Result<Self> {
-        let sessions = Sessions::new(engine).map_err(io::Error::other)?;
-        Ok(Self { sessions: Arc::new(sessions), guard, running: Arc::default() })
+    fn new(engine: Engine, guard: Arc<Guard>) -> Self {
+        Self { sessions: Arc::new(Sessions::new(engine)), guard, running: Arc::default() }
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {

@@ -23,6 +23,9 @@ mod rows;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::response::Response;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tollgate_engine::Engine;
@@ -33,6 +36,7 @@ pub(crate) use self::metrics::{METRICS, Measure, Metric};
 pub(crate) use self::naming::Naming;
 use self::own::History;
 pub(crate) use self::rows::texts_of;
+use crate::http::{Asking, HasEngine};
 
 /// What the routes share.
 #[derive(Clone)]
@@ -41,6 +45,34 @@ struct Served {
     history: Arc<History>,
     /// Collected once somebody scrapes who takes them.
     exemplars: Arc<OnceLock<Arc<Exemplars>>>,
+}
+
+impl HasEngine for Served {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// One who asks, and whom.
+struct Asked {
+    served: Served,
+    asking: Asking,
+}
+
+impl Asked {
+    /// The engine's own metrics, for those who may read them.
+    fn history(&self) -> Option<&History> {
+        self.asking.0.may_read("metrics").then_some(&*self.served.history)
+    }
+}
+
+impl FromRequestParts<Served> for Asked {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Response> {
+        let asking = Asking::from_request_parts(parts, served).await?;
+        Ok(Self { served: served.clone(), asking })
+    }
 }
 
 /// The routes. `registry` holds the engine's own metrics, of which a short history is kept for queries as long as the router lives.

@@ -19,12 +19,14 @@ use tollgate_policies::{Diagnostics, Sources};
 use tollgate_store::StoreError;
 
 pub use self::status::{PolicyStatus, Status};
+use crate::access::{AccessBook, Reader};
 use crate::book::{Loaded, PolicyBook, PolicySets, load};
 use crate::check::Checker;
 use crate::clock::{Clock, WallTime};
 use crate::config::EngineConfig;
 use crate::data::{DataDir, DataError, Versions};
 use crate::fleet::Fleet;
+use crate::identity::Identity;
 use crate::kept::{Kept, RemoteError, StorageTables};
 use crate::leases::LeaseConfig;
 use crate::lists::{Lists, ListsTable};
@@ -76,7 +78,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     book: Arc<PolicyBook>,
     kept: Arc<Kept>,
-    queries: Queries,
+    queries: Arc<Queries>,
+    access: AccessBook,
     scheduler: Scheduler,
     lists: Arc<Lists>,
     intake: Intake,
@@ -109,7 +112,8 @@ impl Engine {
             lists: ListsTable(Some(Arc::clone(&lists))),
             ..tables::Sources::default()
         };
-        let queries = queries(&config, &tables, &kept, &dir, &metrics).await?;
+        let queries = Arc::new(queries(&config, &tables, &kept, &dir, &metrics).await?);
+        let access = AccessBook::new(Arc::clone(&tables.reporters));
         // Before the first row comes: what is kept until now is counted from the rollups, what comes as it comes.
         let counting = kept.counting.uses.begin(&kept.store.view(), queries.own_context().state());
 
@@ -157,6 +161,7 @@ impl Engine {
             book,
             kept,
             queries,
+            access,
             scheduler,
             lists,
             intake,
@@ -205,19 +210,43 @@ impl Engine {
         self.inner.checker.check(request)
     }
 
+    /// Whether an identity may report under this name.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn may_report(&self, identity: &Identity, reporter: &str) -> Result<(), SessionError> {
+        self.inner.access.may_report(identity, reporter)
+    }
+
+    /// The reader that an identity is: what it may see of the tables, under the policies on data that are in force now.
+    ///
+    /// # Errors
+    /// When the views cannot be planned.
+    pub async fn reader(&self, identity: &Identity) -> Result<Reader, QueryError> {
+        let inner = &self.inner;
+        if let Some(reader) = inner.access.remembered(identity) {
+            return Ok(reader);
+        }
+        let rights = Arc::new(inner.access.rights(identity));
+        let state = Arc::new(inner.queries.session(&rights).await?);
+        let reader = Reader { rights, state };
+        inner.access.remember(&reader);
+        Ok(reader)
+    }
+
     /// Answers a query, on the threads for queries and within the limits of the configuration.
     ///
     /// # Errors
     /// What is wrong with the query, in words for the one who wrote it.
-    pub async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
-        self.inner.queries.query(sql).await
+    pub async fn query(&self, reader: &Reader, sql: &str) -> Result<QueryResult, QueryError> {
+        self.inner.queries.query(reader, sql).await
     }
 
-    /// What queries of users are planned with: the tables, the functions and the memory. Whoever adds names or functions of
+    /// What a reader's queries are planned with: the tables, the functions and the memory. Whoever adds names or functions of
     /// its own does so to a copy.
     #[must_use]
-    pub fn query_state(&self) -> SessionState {
-        self.inner.queries.users_state()
+    pub fn query_state(&self, reader: &Reader) -> SessionState {
+        SessionState::clone(&reader.state)
     }
 
     /// Answers a query that the caller plans from a copy of [`Engine::query_state`], as [`Engine::query`] does: on the threads
@@ -225,23 +254,28 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with the query, in words for the one who wrote it.
-    pub async fn run<P>(&self, planning: P, timeout: Option<Duration>) -> Result<QueryResult, QueryError>
+    pub async fn run<P>(
+        &self,
+        reader: &Reader,
+        planning: P,
+        timeout: Option<Duration>,
+    ) -> Result<QueryResult, QueryError>
     where
         P: Future<Output = Result<DataFrame, DataFusionError>> + Send + 'static,
     {
-        self.inner.queries.run(planning, timeout).await
+        self.inner.queries.run(reader, planning, timeout).await
     }
 
     /// Does work of planning, such as preparing a statement, on the threads for queries and within their time.
     ///
     /// # Errors
     /// What is wrong with the query, in words for the one who wrote it.
-    pub async fn plan<P, T>(&self, planning: P) -> Result<T, QueryError>
+    pub async fn plan<P, T>(&self, reader: &Reader, planning: P) -> Result<T, QueryError>
     where
         P: Future<Output = Result<T, DataFusionError>> + Send + 'static,
         T: Send + 'static,
     {
-        self.inner.queries.plan(planning).await
+        self.inner.queries.plan(reader, planning).await
     }
 
     /// Shows every row that is kept from now on, as it is kept, for live tails and exports.
@@ -257,6 +291,14 @@ impl Engine {
     /// Arrow's own, when it would be too large.
     pub fn totals(&self) -> Result<RecordBatch, ArrowError> {
         self.inner.kept.counting.totals()
+    }
+
+    /// What a reader may see of [`Engine::totals`].
+    ///
+    /// # Errors
+    /// When the reader may not read `traffic`, and those of [`Engine::totals`].
+    pub fn totals_for(&self, reader: &Reader) -> Result<RecordBatch, QueryError> {
+        sql::of_traffic(&reader.rights, self.totals()?)
     }
 
     /// When this process began to count.
@@ -276,8 +318,8 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with the SQL, in words for the one who wrote it.
-    pub async fn follow(&self, query: FollowQuery) -> Result<Followed, QueryError> {
-        self.inner.queries.follow(self.tap(), query).await
+    pub async fn follow(&self, reader: &Reader, query: FollowQuery) -> Result<Followed, QueryError> {
+        self.inner.queries.follow(reader, self.tap(), query).await
     }
 
     /// The engine's own metrics.
@@ -294,6 +336,7 @@ impl Inner {
         self.outlet.publisher.set_policies(loaded, self.lists.pushed())?;
         self.outlet.fleet.set_limits(&loaded.limits());
         self.metrics.policies_accepted(loaded.count(Access), loaded.count(Shaping));
+        self.access.accept(loaded.compiled.data.as_ref());
         self.book.accept(Arc::clone(loaded));
         Ok(())
     }
@@ -311,16 +354,15 @@ async fn queries(
     let sql_tables = sql::Tables { stored: kept.store.tables().into(), views, state: tables.tables() };
     let spill = dir.spill().map_err(EngineError::Data)?;
     let means = sql::Means { bytes_max: config.query_bytes_max, partitions: config.query_threads, spill: Some(spill) };
-    let users = sql::session(sql_tables.clone(), &means).await;
+    let sets = PolicySets::new(Arc::clone(&tables.book), config.mode.clone(), &config.policy_sets);
+    let users = sql::session(sql_tables.clone(), &means).await.map_err(|error| failed(error.to_string()))?;
+    let users = sql::Readable::of(users, &sql_tables.stored, Arc::new(sets)).await;
     let means = sql::Means { bytes_max: OWN_QUERY_BYTES_MAX, partitions: 1, spill: None };
     let own = sql::session(sql_tables, &means).await;
     let contexts = sql::Contexts {
         users: users.map_err(|error| failed(error.to_string()))?,
         own: own.map_err(|error| failed(error.to_string()))?,
     };
-    let sets = PolicySets::new(Arc::clone(&tables.book), config.mode.clone(), &config.policy_sets);
-    let authorize = sql::register_authorize(&contexts.users, Arc::new(sets)).await;
-    authorize.map_err(|error| failed(error.to_string()))?;
     let limits =
         QueryLimits { timeout: config.query_timeout, rows_max: config.query_rows_max, threads: config.query_threads };
     Queries::start(contexts, limits, Arc::clone(metrics)).map_err(|error| failed(error.to_string()))

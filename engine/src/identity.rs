@@ -9,6 +9,7 @@ const ANONYMOUS: &str = "anonymous";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: Arc<str>,
+    teams: Arc<[Arc<str>]>,
     /// Names to report under beside the own one; a `*` at the end stands for anything. `None` is any name.
     reports_as: Option<Arc<[String]>>,
 }
@@ -17,19 +18,26 @@ impl Identity {
     /// Whoever reaches a port that asks nobody.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { name: ANONYMOUS.into(), reports_as: None }
+        Self { name: ANONYMOUS.into(), teams: Arc::default(), reports_as: None }
     }
 
     /// Someone who proved his name.
     #[must_use]
-    pub fn new(name: &str, reports_as: &[String]) -> Self {
-        Self { name: name.into(), reports_as: Some(reports_as.into()) }
+    pub fn new(name: &str, teams: &[String], reports_as: &[String]) -> Self {
+        let teams = teams.iter().map(|team| Arc::from(team.as_str())).collect();
+        Self { name: name.into(), teams, reports_as: Some(reports_as.into()) }
     }
 
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The teams that policies on data know this identity by.
+    #[must_use]
+    pub fn teams(&self) -> &[Arc<str>] {
+        &self.teams
     }
 
     /// Whether nobody was asked.
@@ -71,7 +79,7 @@ mod tests {
     fn reports_under_the_own_name_and_those_that_are_listed() {
         let check = |reports_as: &[&str], reporter: &str, expected: bool| {
             let reports_as: Vec<_> = reports_as.iter().map(ToString::to_string).collect();
-            let may = Identity::new("catalog", &reports_as).may_report_as(reporter);
+            let may = Identity::new("catalog", &[], &reports_as).may_report_as(reporter);
             assert_eq!(may.is_ok(), expected, "{reports_as:?} {reporter}");
         };
         check(&[], "catalog", true);

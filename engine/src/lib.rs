@@ -5,6 +5,7 @@
 //! `published` is the newest of all that, `session` carries it to reporters and `check` applies it here. `engine`
 //! puts the parts together.
 
+mod access;
 mod admission;
 mod book;
 mod check;
@@ -31,6 +32,7 @@ mod tables;
 mod taps;
 mod watcher;
 
+pub use access::Reader;
 pub use admission::{DecodeLimits, Refusal, RefusalCode, decode};
 pub use book::{PolicyReport, Refused, check_policies};
 pub use clock::WallTime;

@@ -11,6 +11,7 @@ pub use self::report::{Offered, ReportSession};
 pub(crate) use self::slicing::RecentSlices;
 pub(crate) use self::watch::Outlet;
 pub use self::watch::WatchSession;
+use crate::identity::NotThisReporter;
 use crate::leases::TooManyMembers;
 
 /// Why a stream was not accepted.
@@ -47,12 +48,29 @@ pub enum SessionError {
         /// Name of the reporter.
         reporter: String,
     },
+    /// Under this name somebody else reports.
+    #[error(transparent)]
+    NotThisReporter(#[from] NotThisReporter),
+    /// No policy on data permits it.
+    #[error("`{name}` may not report as `{reporter}`: no policy in `data/*.cedar` permits the action `report`")]
+    Forbidden {
+        /// Who would.
+        name: String,
+        /// Under which name.
+        reporter: String,
+    },
     /// The engine is shutting down.
     #[error("the engine is shutting down")]
     ShuttingDown,
 }
 
 impl SessionError {
+    /// Whether it is for want of a permission.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::NotThisReporter(_) | Self::Forbidden { .. })
+    }
+
     /// Whether it may go better later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -10,6 +10,8 @@ mod error;
 mod follow;
 mod functions;
 mod pauses;
+mod permitted;
+mod reading;
 mod run;
 mod state_table;
 mod stored;
@@ -26,13 +28,21 @@ use datafusion::execution::context::{SessionContext, SessionState};
 use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub(crate) use self::context::{Means, Tables, register_authorize, session};
+use self::context::register_authorize;
+pub(crate) use self::context::{Means, Tables, session};
 pub use self::error::{QueryError, QueryErrorKind};
 pub use self::follow::{FollowQuery, Followed, FollowedRows};
+pub(crate) use self::permitted::of_traffic;
+pub(crate) use self::reading::{Readable, all};
 pub(crate) use self::state_table::StateTable;
 pub(crate) use self::stored::{Nothing, Views, at_once};
 pub use self::views::{MINUTES_KEPT_MIN, SECONDS_KEPT_MIN};
+use crate::access::{Reader, Rights};
 use crate::metrics::Metrics;
+
+/// Where the tables are.
+const CATALOG: &str = "tollgate";
+const SCHEMA: &str = "public";
 use crate::taps::Tap;
 
 /// Threads for each partition of a query, so that a few which never pause leave some for the others.
@@ -59,7 +69,8 @@ pub struct QueryResult {
 
 /// Two views of the same tables, each with memory of its own, so that no user's query can take what signals need.
 pub(crate) struct Contexts {
-    pub(crate) users: SessionContext,
+    /// Everything that users may be let read.
+    pub(crate) users: Readable,
     pub(crate) own: SessionContext,
 }
 
@@ -108,44 +119,69 @@ impl Queries {
         &self.contexts.own
     }
 
-    /// What users' queries are planned with.
-    pub(crate) fn users_state(&self) -> SessionState {
-        self.contexts.users.state()
+    /// What a reader's queries are planned with. Views are planned for it, where users' queries run.
+    pub(crate) async fn session(self: &Arc<Self>, rights: &Arc<Rights>) -> Result<SessionState, QueryError> {
+        let (queries, rights) = (Arc::clone(self), Arc::clone(rights));
+        let planning = async move { Ok(queries.contexts.users.session(&rights).await?) };
+        run::plan_only(&self.users_handle, self.limits, Box::pin(planning)).await
     }
 
     /// Plans a query and starts it.
-    pub(crate) async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
-        let planning = run::plan(self.contexts.users.clone(), sql.to_owned());
-        run::start(&self.users_handle, self.limits, &self.metrics, Box::pin(planning)).await
+    pub(crate) async fn query(&self, reader: &Reader, sql: &str) -> Result<QueryResult, QueryError> {
+        let context = SessionContext::new_with_state(SessionState::clone(&reader.state));
+        let (planned, rights) = (run::plan(context, sql.to_owned()), Arc::clone(&reader.rights));
+        let planning = async move {
+            let frame = planned.await?;
+            run::refuse_plans(frame.logical_plan(), &rights)?;
+            Ok(frame)
+        };
+        let started = run::start(&self.users_handle, self.limits, &self.metrics, Box::pin(planning)).await;
+        started.map_err(|error| self.explain(reader, error))
     }
 
     /// Starts a query that somebody else plans, if it only reads.
-    pub(crate) async fn run<P>(&self, planning: P, timeout: Option<Duration>) -> Result<QueryResult, QueryError>
+    pub(crate) async fn run<P>(
+        &self,
+        reader: &Reader,
+        planning: P,
+        timeout: Option<Duration>,
+    ) -> Result<QueryResult, QueryError>
     where
         P: Future<Output = Result<DataFrame, DataFusionError>> + Send + 'static,
     {
+        let rights = Arc::clone(&reader.rights);
         let planning = async move {
             let frame = planning.await?;
             run::read_only().verify_plan(frame.logical_plan())?;
+            run::refuse_plans(frame.logical_plan(), &rights)?;
             Ok(frame)
         };
         let timeout = timeout.map_or(self.limits.timeout, |timeout| timeout.min(self.limits.timeout));
         let limits = QueryLimits { timeout, ..self.limits };
-        run::start(&self.users_handle, limits, &self.metrics, Box::pin(planning)).await
+        let started = run::start(&self.users_handle, limits, &self.metrics, Box::pin(planning)).await;
+        started.map_err(|error| self.explain(reader, error))
     }
 
-    /// Follows the rows of a tap.
-    pub(crate) async fn follow(&self, tap: Tap, query: FollowQuery) -> Result<Followed, QueryError> {
-        follow::follow(self.contexts.users.state(), &self.users_handle, tap, query).await
+    /// Follows the rows of a tap, as far as the reader may see them.
+    pub(crate) async fn follow(&self, reader: &Reader, tap: Tap, query: FollowQuery) -> Result<Followed, QueryError> {
+        let followed = follow::follow(reader, &self.users_handle, tap, query).await;
+        followed.map_err(|error| self.explain(reader, error))
     }
 
     /// Does work of planning where users' queries run.
-    pub(crate) async fn plan<P, T>(&self, planning: P) -> Result<T, QueryError>
+    pub(crate) async fn plan<P, T>(&self, reader: &Reader, planning: P) -> Result<T, QueryError>
     where
         P: Future<Output = Result<T, DataFusionError>> + Send + 'static,
         T: Send + 'static,
     {
-        run::plan_only(&self.users_handle, self.limits, Box::pin(async move { Ok(planning.await?) })).await
+        let planned =
+            run::plan_only(&self.users_handle, self.limits, Box::pin(async move { Ok(planning.await?) })).await;
+        planned.map_err(|error| self.explain(reader, error))
+    }
+
+    /// Says so where something is not there for want of a permission.
+    fn explain(&self, reader: &Reader, error: QueryError) -> QueryError {
+        reader.rights.explain(error, self.contexts.users.names())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cedar;
 pub(crate) use crate::compile::digest::{Digest, of_text};
 use crate::compile::memory::{Memory, Schemas};
 use crate::compile::parsed::{Parsed, Role};
+use crate::data::{self, DataPolicies};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::entities::{self, EntityFile};
 use crate::links;
@@ -98,6 +99,8 @@ pub struct Compiled {
     pub mode: Mode,
     /// Lists, by name.
     pub lists: Vec<Declaration>,
+    /// Who may read and report what; `None` where everybody may everything.
+    pub data: Option<Arc<DataPolicies>>,
 }
 
 impl Compiled {
@@ -191,17 +194,28 @@ fn compile_all(
     problems.0.extend(checks::groups(&parsed, &entities));
     problems.0.extend(checks::unread_lists(sources, &lists, &parsed));
     let policies = entries(parsed, &known, &mut problems);
+    let entities_json = Value::Array(entities.values().collect()).to_string();
+    let data = sources.data.as_ref().and_then(|files| data::compile(files, &known, &entities_json, &mut problems));
     problems.sort();
     if problems.has_errors() {
         return Err(problems);
     }
-    let entities_json = Value::Array(entities.values().collect()).to_string();
     let fingerprints = policies.iter().map(|policy| policy.fingerprint);
     let digest = Digest::of(fingerprints, of_text(&entities_json), mode).to_string();
     let schema_json = schema_json.to_string();
     let entity_schema_json = model::schema(&known.of_entities()).to_string();
     let mode = mode.clone();
-    Ok(Compiled { policies, warnings: problems, digest, schema_json, entity_schema_json, entities_json, mode, lists })
+    Ok(Compiled {
+        policies,
+        warnings: problems,
+        digest,
+        schema_json,
+        entity_schema_json,
+        entities_json,
+        mode,
+        lists,
+        data,
+    })
 }
 
 /// Every name that policies may use.

@@ -13,6 +13,7 @@ mod cedar;
 mod clock;
 mod compile;
 mod context;
+mod data;
 mod diagnostics;
 mod enforcer;
 mod entities;
@@ -39,6 +40,7 @@ mod world;
 
 pub use clock::Clock;
 pub use compile::{Compiled, Effect, Mode, PolicyEntry, PolicyKind, compile, compile_aside};
+pub use data::{Asked, DataPolicies, DataPolicy, Person};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use enforcer::{ApplyError, Enforcer, InForce};
 pub use facts::{ConcurrencyPermits, Facts, LimitState, Verdict};

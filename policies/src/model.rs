@@ -3,8 +3,8 @@
 mod schema;
 mod types;
 
-pub(crate) use schema::{ContextType, Known, context, schema};
-pub(crate) use types::{AttributeType, merge};
+pub(crate) use schema::{ContextType, Known, context, schema, shape};
+pub(crate) use types::{AttributeType, merge, record};
 
 /// Entity types.
 pub(crate) const SERVICE: &str = "Service";

@@ -17,7 +17,7 @@ pub(crate) const ENTITIES: &str = "entities.json";
 /// The generated schema, in each folder of policies: where Cedar's editor extensions look for one.
 const SCHEMA: &str = "schema.cedarschema.json";
 /// Names that may stand at the root of the directory.
-const KNOWN: &[&str] = &["access", "shaping", "signals", "tests", "lists", ENTITIES, LINKS];
+const KNOWN: &[&str] = &["access", "shaping", "data", "signals", "tests", "lists", ENTITIES, LINKS];
 
 /// One file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Sources {
     pub shaping: Vec<SourceFile>,
     /// `signals/*.sql`.
     pub signals: Vec<SourceFile>,
+    /// `data/*.cedar`; `None` where there is no such directory, which means something else than an empty one.
+    pub data: Option<Vec<SourceFile>>,
     /// `entities.json`.
     pub entities: Option<SourceFile>,
     /// `links.json`: for whom templates stand.
@@ -64,6 +66,9 @@ impl Sources {
             signals: reader.folder(dir, "signals", ".sql"),
             ..Self::default()
         };
+        if root.iter().any(|name| name == "data") {
+            sources.data = Some(reader.folder(dir, "data", ".cedar"));
+        }
         sources.lists = reader.named(dir, "lists", ".yaml");
         if root.iter().any(|name| name == ENTITIES) {
             sources.entities = reader.file(dir, ENTITIES.to_owned());
@@ -101,6 +106,7 @@ impl Sources {
             signals: vec![file!("signals/service.sql")],
             entities: Some(file!("entities.json")),
             links: None,
+            data: None,
             lists: Vec::new(),
             tests: vec![file!("tests/shop.yaml")],
             strays: Vec::new(),
@@ -113,7 +119,8 @@ impl Sources {
     /// The first file or directory that could not be written.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         let folders = ["access", "shaping", "signals", "tests"].into_iter();
-        for folder in folders.chain((!self.lists.is_empty()).then_some("lists")) {
+        let data = self.data.as_ref().map(|_| "data");
+        for folder in folders.chain((!self.lists.is_empty()).then_some("lists")).chain(data) {
             fs::create_dir_all(dir.join(folder))?;
         }
         self.files().try_for_each(|file| fs::write(dir.join(&file.path), &file.text))
@@ -146,7 +153,7 @@ impl Sources {
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
         let policies =
             self.access.iter().chain(&self.shaping).chain(&self.signals).chain(&self.entities).chain(&self.links);
-        policies.chain(&self.lists).chain(&self.tests)
+        policies.chain(self.data.iter().flatten()).chain(&self.lists).chain(&self.tests)
     }
 }
 

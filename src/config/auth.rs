@@ -26,6 +26,9 @@ pub(crate) struct Token {
     /// A file that holds the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Teams that policies on data know them by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) teams: Vec<String>,
     /// Names to report under beside the own one; a `*` at the end stands for anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reports_as: Vec<String>,
@@ -37,6 +40,9 @@ pub(crate) struct Certificate {
     /// URI, DNS name or common name in the certificate.
     pub(crate) subject: String,
     pub(crate) name: String,
+    /// Teams that policies on data know them by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) teams: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reports_as: Vec<String>,
 }
@@ -119,7 +125,12 @@ impl Token {
             (_, _, Some(file)) => Secret::File(file.clone()),
             (None, None, None) => return None,
         };
-        Some(TokenConfig { name: self.name.clone(), secret, reports_as: self.reports_as.clone() })
+        Some(TokenConfig {
+            name: self.name.clone(),
+            secret,
+            teams: self.teams.clone(),
+            reports_as: self.reports_as.clone(),
+        })
     }
 }
 
@@ -128,6 +139,7 @@ impl Certificate {
         CertificateConfig {
             subject: self.subject.clone(),
             name: self.name.clone(),
+            teams: self.teams.clone(),
             reports_as: self.reports_as.clone(),
         }
     }

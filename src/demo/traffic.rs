@@ -148,5 +148,6 @@ async fn number(engine: &Engine, sql: &str) -> anyhow::Result<i64> {
 }
 
 async fn query(engine: &Engine, sql: &str) -> anyhow::Result<Vec<RecordBatch>> {
-    Ok(engine.query(sql).await?.batches.try_collect().await?)
+    let reader = engine.reader(&tollgate_engine::Identity::anonymous()).await?;
+    Ok(engine.query(&reader, sql).await?.batches.try_collect().await?)
 }

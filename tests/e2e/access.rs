@@ -1,6 +1,7 @@
 //! Who comes in: TLS, tokens and client certificates on every port, with the clients that people have.
 
 mod certificates;
+mod data;
 
 use std::net::SocketAddr;
 use std::path::Path;

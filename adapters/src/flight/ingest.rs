@@ -29,6 +29,8 @@ pub(super) async fn rows(
     if table != "requests" {
         return Err(Status::not_found(format!("rows are taken into `requests` only, not into `{table}`")));
     }
+    // Under the own name, which is what policies on data permit; each stream has a name of its own beside it.
+    engine.may_report(identity, identity.name()).map_err(|error| Status::permission_denied(error.to_string()))?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     // Beside the proxies' names, so that no client of Arrow can take the place of one.

@@ -29,7 +29,7 @@ use datafusion::dataframe::DataFrame;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use prost::Message as _;
-use tollgate_engine::{Engine, QueryError, QueryErrorKind};
+use tollgate_engine::{Engine, QueryError, QueryErrorKind, Reader};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ingest, tables};
@@ -44,6 +44,14 @@ pub(crate) fn service(engine: Engine) -> FlightServiceServer<Flight> {
 
 pub(crate) struct Flight {
     engine: Engine,
+}
+
+impl Flight {
+    /// What whoever asks may read.
+    async fn reader<T>(&self, request: &Request<T>) -> Result<Reader, Status> {
+        let identity = crate::grpc::identity(request.extensions())?;
+        self.engine.reader(&identity).await.map_err(|error| status(&error))
+    }
 }
 
 type Rows = Response<<Flight as FlightService>::DoGetStream>;
@@ -74,22 +82,25 @@ impl FlightSqlService for Flight {
         request: Request<FlightDescriptor>,
     ) -> Result<Info, Status> {
         let statement = Statement { sql: query.query, values: None };
-        let schema = statement.schema(&self.engine).await?;
+        let reader = self.reader(&request).await?;
+        let schema = statement.schema(&self.engine, &reader).await?;
         let ticket = TicketStatementQuery { statement_handle: statement.encode()? };
         info(&schema, ticket.as_any(), request.into_inner())
     }
 
-    async fn do_get_statement(&self, ticket: TicketStatementQuery, _request: Request<Ticket>) -> Result<Rows, Status> {
-        Statement::decode(ticket.statement_handle)?.rows(&self.engine).await
+    async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Result<Rows, Status> {
+        let reader = self.reader(&request).await?;
+        Statement::decode(ticket.statement_handle)?.rows(&self.engine, &reader).await
     }
 
     async fn do_action_create_prepared_statement(
         &self,
         query: ActionCreatePreparedStatementRequest,
-        _request: Request<arrow_flight::Action>,
+        request: Request<arrow_flight::Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let statement = Statement { sql: query.query, values: None };
-        let (schema, parameters) = statement.describe(&self.engine).await?;
+        let reader = self.reader(&request).await?;
+        let (schema, parameters) = statement.describe(&self.engine, &reader).await?;
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: statement.encode()?,
             dataset_schema: ipc(&schema)?,
@@ -110,16 +121,19 @@ impl FlightSqlService for Flight {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Info, Status> {
-        let schema = Statement::decode(query.prepared_statement_handle.clone())?.schema(&self.engine).await?;
+        let reader = self.reader(&request).await?;
+        let statement = Statement::decode(query.prepared_statement_handle.clone())?;
+        let schema = statement.schema(&self.engine, &reader).await?;
         info(&schema, query.as_any(), request.into_inner())
     }
 
     async fn do_get_prepared_statement(
         &self,
         query: CommandPreparedStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Rows, Status> {
-        Statement::decode(query.prepared_statement_handle)?.rows(&self.engine).await
+        let reader = self.reader(&request).await?;
+        Statement::decode(query.prepared_statement_handle)?.rows(&self.engine, &reader).await
     }
 
     async fn do_put_prepared_statement_query(
@@ -188,8 +202,9 @@ impl FlightSqlService for Flight {
         info(&query.into_builder().schema(), ticket, request.into_inner())
     }
 
-    async fn do_get_tables(&self, query: CommandGetTables, _request: Request<Ticket>) -> Result<Rows, Status> {
-        one(tables::tables(&self.engine, query).await)
+    async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Result<Rows, Status> {
+        let reader = self.reader(&request).await?;
+        one(tables::tables(&self.engine, &reader, query).await)
     }
 
     async fn get_flight_info_table_types(
@@ -257,13 +272,13 @@ impl Statement {
         Ok(Self { sql, values })
     }
 
-    async fn schema(&self, engine: &Engine) -> Result<SchemaRef, Status> {
-        Ok(self.describe(engine).await?.0)
+    async fn schema(&self, engine: &Engine, reader: &Reader) -> Result<SchemaRef, Status> {
+        Ok(self.describe(engine, reader).await?.0)
     }
 
     /// Columns and parameters.
-    async fn describe(&self, engine: &Engine) -> Result<(SchemaRef, SchemaRef), Status> {
-        let (state, sql) = (engine.query_state(), self.sql.clone());
+    async fn describe(&self, engine: &Engine, reader: &Reader) -> Result<(SchemaRef, SchemaRef), Status> {
+        let (state, sql) = (engine.query_state(reader), self.sql.clone());
         let planning = async move {
             let plan = state.create_logical_plan(&sql).await?;
             let mut parameters: Vec<_> = plan.get_parameter_types()?.into_iter().collect();
@@ -273,12 +288,12 @@ impl Statement {
             let parameters = Schema::new(parameters.into_iter().map(parameter).collect::<Vec<_>>());
             Ok((Arc::new(plan.schema().as_arrow().clone()), Arc::new(parameters)))
         };
-        let (schema, parameters) = engine.plan(planning).await.map_err(|error| status(&error))?;
+        let (schema, parameters) = engine.plan(reader, planning).await.map_err(|error| status(&error))?;
         Ok((plain(&schema), plain(&parameters)))
     }
 
-    async fn rows(self, engine: &Engine) -> Result<Rows, Status> {
-        let state = engine.query_state();
+    async fn rows(self, engine: &Engine, reader: &Reader) -> Result<Rows, Status> {
+        let state = engine.query_state(reader);
         let planning = async move {
             let plan = state.create_logical_plan(&self.sql).await?;
             let plan = match &self.values {
@@ -287,7 +302,7 @@ impl Statement {
             };
             Ok(DataFrame::new(state, plan))
         };
-        let result = engine.run(planning, None).await.map_err(|error| status(&error))?;
+        let result = engine.run(reader, planning, None).await.map_err(|error| status(&error))?;
         let batches = result.batches.map_err(|error| FlightError::Tonic(Box::new(status(&error))));
         Ok(encode(result.schema, batches.boxed()))
     }
@@ -342,7 +357,7 @@ fn status(error: &QueryError) -> Status {
     let text = error.to_string();
     match error.kind {
         QueryErrorKind::Syntax | QueryErrorKind::Plan => Status::invalid_argument(text),
-        QueryErrorKind::ReadOnly => Status::permission_denied(text),
+        QueryErrorKind::ReadOnly | QueryErrorKind::Denied => Status::permission_denied(text),
         QueryErrorKind::Memory | QueryErrorKind::Rows => Status::resource_exhausted(text),
         QueryErrorKind::Time => Status::deadline_exceeded(text),
         QueryErrorKind::Execution => Status::failed_precondition(text),

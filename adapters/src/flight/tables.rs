@@ -7,7 +7,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::{CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables, SqlInfo};
 use datafusion::logical_expr::TableType;
-use tollgate_engine::Engine;
+use tollgate_engine::{Engine, Reader};
 use tonic::Status;
 
 const CATALOG: &str = "tollgate";
@@ -32,9 +32,13 @@ pub(super) fn table_types(query: CommandGetTableTypes) -> Result<RecordBatch, Fl
     builder.build()
 }
 
-pub(super) async fn tables(engine: &Engine, query: CommandGetTables) -> Result<RecordBatch, FlightError> {
+pub(super) async fn tables(
+    engine: &Engine,
+    reader: &Reader,
+    query: CommandGetTables,
+) -> Result<RecordBatch, FlightError> {
     let mut builder = query.into_builder();
-    let catalog = engine.query_state().catalog_list().catalog(CATALOG);
+    let catalog = engine.query_state(reader).catalog_list().catalog(CATALOG);
     if let Some(schema) = catalog.and_then(|catalog| catalog.schema(SCHEMA)) {
         let mut names = schema.table_names();
         names.sort();

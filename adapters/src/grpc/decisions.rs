@@ -27,7 +27,7 @@ impl v1::decisions_server::Decisions for Decisions {
         let mut inbound = request.into_inner();
         let hello = super::first(&mut inbound).await?;
         let reporter = hello.hello.as_ref().map_or("", |hello| hello.reporter.as_str());
-        identity.may_report_as(reporter).map_err(|error| Status::permission_denied(error.to_string()))?;
+        self.engine.may_report(&identity, reporter).map_err(|error| super::refused(&error))?;
         let session = self.engine.watch(&hello).map_err(|error| super::refused(&error))?;
         Ok(Response::new(Box::pin(futures::stream::try_unfold((inbound, session), next_snapshot))))
     }

@@ -35,7 +35,7 @@ impl v1::telemetry_server::Telemetry for Telemetry {
         let Some(Message::Hello(hello)) = super::first(&mut inbound).await?.message else {
             return Err(Status::invalid_argument("the first message of a report has to be its hello"));
         };
-        identity.may_report_as(&hello.reporter).map_err(|error| Status::permission_denied(error.to_string()))?;
+        self.engine.may_report(&identity, &hello.reporter).map_err(|error| super::refused(&error))?;
         let session = self.engine.report(hello).map_err(|error| super::refused(&error))?;
         // The answer to the hello says what is already kept, so that a reporter need not send it again.
         let greeting = session.acknowledged();

@@ -8,7 +8,7 @@ use super::*;
 const SECRET: &str = "0123456789abcdef";
 
 fn token(name: &str, secret: Secret) -> TokenConfig {
-    TokenConfig { name: name.to_owned(), secret, reports_as: Vec::new() }
+    TokenConfig { name: name.to_owned(), secret, teams: Vec::new(), reports_as: Vec::new() }
 }
 
 fn guard(tokens: Vec<TokenConfig>) -> Arc<Guard> {
@@ -100,6 +100,7 @@ fn a_token_counts_before_a_certificate_and_a_wrong_one_is_not_passed_over() {
         certificates: vec![CertificateConfig {
             subject: "spiffe://mesh/ns/shop/sa/catalog".to_owned(),
             name: "catalog".to_owned(),
+            teams: Vec::new(),
             reports_as: vec!["catalog-*".to_owned()],
         }],
         tls: Some(authority.write(&dir, "engine")),

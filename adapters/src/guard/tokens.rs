@@ -68,7 +68,7 @@ impl Tokens {
     pub(super) fn read(configs: &[TokenConfig]) -> io::Result<Self> {
         let (salt, nobody) = (random()?, random::<32>()?.to_vec());
         let token = |config: &TokenConfig| {
-            let identity = Identity::new(&config.name, &config.reports_as);
+            let identity = Identity::new(&config.name, &config.teams, &config.reports_as);
             let text = match &config.secret {
                 Secret::Sha256(digest) => return Ok(Token { identity, digest: *digest, salted: None }),
                 Secret::Token(text) => text.clone(),

@@ -35,6 +35,7 @@ impl From<&QueryError> for Problem {
             QueryErrorKind::Syntax => (StatusCode::BAD_REQUEST, "sql-syntax", "SQL syntax error"),
             QueryErrorKind::Plan => (StatusCode::BAD_REQUEST, "sql-plan", "query cannot be planned"),
             QueryErrorKind::ReadOnly => (StatusCode::FORBIDDEN, "sql-read-only", "SQL is read only"),
+            QueryErrorKind::Denied => (StatusCode::FORBIDDEN, "sql-denied", "not permitted"),
             QueryErrorKind::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "sql-memory", "query needs too much memory"),
             QueryErrorKind::Time => (StatusCode::UNPROCESSABLE_ENTITY, "sql-time", "query takes too long"),
             QueryErrorKind::Rows => (StatusCode::UNPROCESSABLE_ENTITY, "sql-rows", "query returns too many rows"),

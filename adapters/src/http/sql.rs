@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use tollgate_engine::QueryError;
+use tollgate_engine::{QueryError, Reader};
 
-use super::Served;
 use super::problem::Problem;
 use super::rows::{Encoder, Format};
+use super::{Asking, Served};
 
 /// What a body of SQL may be called. The last is what curl calls it that is told nothing else.
 const BODY_TYPES: [&str; 3] = ["text/plain", "application/sql", "application/x-www-form-urlencoded"];
@@ -38,7 +38,12 @@ fn accepted(headers: &HeaderMap) -> Option<Format> {
     })
 }
 
-pub(super) async fn query(State(served): State<Served>, headers: HeaderMap, sql: String) -> Response {
+pub(super) async fn query(
+    State(served): State<Served>,
+    Asking(reader): Asking,
+    headers: HeaderMap,
+    sql: String,
+) -> Response {
     let Some(format) = accepted(&headers) else {
         let formats = Format::ALL.map(Format::media_type).join(", ");
         return Problem::new(
@@ -54,7 +59,7 @@ pub(super) async fn query(State(served): State<Served>, headers: HeaderMap, sql:
         return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "no such content", detail)
             .into_response();
     }
-    match rows(&served, &sql, format).await {
+    match rows(&served, &reader, &sql, format).await {
         Ok(body) => ([(CONTENT_TYPE, format.media_type())], body).into_response(),
         Err(error) => Problem::from(&error).into_response(),
     }
@@ -62,8 +67,8 @@ pub(super) async fn query(State(served): State<Served>, headers: HeaderMap, sql:
 
 /// The encoded rows. The first batch is awaited before anything is sent, so that a query which fails at once is answered with
 /// an error; one that fails later breaks the chunked response off, which no client takes for its end.
-async fn rows(served: &Served, sql: &str, format: Format) -> Result<Body, QueryError> {
-    let result = served.engine.query(sql).await?;
+async fn rows(served: &Served, reader: &Reader, sql: &str, format: Format) -> Result<Body, QueryError> {
+    let result = served.engine.query(reader, sql).await?;
     let mut batches = result.batches;
     let first = batches.next().await.transpose()?;
     let encoder = Encoder::new(format, &result.schema).map_err(QueryError::from)?;

@@ -27,11 +27,11 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use tollgate_engine::{FollowQuery, Followed, FollowedRows, QueryError};
+use tollgate_engine::{FollowQuery, Followed, FollowedRows, QueryError, Reader};
 use tollgate_promql::api::Parameters;
 
-use super::Served;
 use super::problem::Problem;
+use super::{Asking, Served};
 
 /// Streams at a time.
 pub(super) const TAILS_MAX: usize = 64;
@@ -42,8 +42,13 @@ const ROWS_AT_ONCE: usize = 256;
 const MEDIA_TYPE: &str = "text/event-stream";
 const PARAMETERS: [&str; 3] = ["where", "columns", "limit"];
 
-pub(super) async fn follow(State(served): State<Served>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    match open(&served, &headers, query.as_deref().unwrap_or_default()).await {
+pub(super) async fn follow(
+    State(served): State<Served>,
+    Asking(reader): Asking,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match open(&served, &reader, &headers, query.as_deref().unwrap_or_default()).await {
         Ok(tail) => {
             let rows = futures::stream::unfold(tail, |mut tail| async move { Some((tail.next().await?, tail)) });
             let headers = [(CONTENT_TYPE, MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
@@ -53,7 +58,7 @@ pub(super) async fn follow(State(served): State<Served>, headers: HeaderMap, Raw
     }
 }
 
-async fn open(served: &Served, headers: &HeaderMap, query: &str) -> Result<Tail, Problem> {
+async fn open(served: &Served, reader: &Reader, headers: &HeaderMap, query: &str) -> Result<Tail, Problem> {
     if !is_accepted(headers) {
         let detail = format!("choose {MEDIA_TYPE}");
         return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "accept", "no such format", detail));
@@ -63,7 +68,7 @@ async fn open(served: &Served, headers: &HeaderMap, query: &str) -> Result<Tail,
         let detail = format!("{TAILS_MAX} tails are open: close one, or try again later");
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "tails", "too many tails", detail)
     })?;
-    let Followed { batches, .. } = served.engine.follow(query).await.map_err(|error| Problem::from(&error))?;
+    let Followed { batches, .. } = served.engine.follow(reader, query).await.map_err(|error| Problem::from(&error))?;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     Ok(Tail { batches, heartbeat, left: limit, sent: 0, pending: None, phase: Phase::Opening, _place: place })

@@ -30,6 +30,7 @@ fn code(error: &QueryError) -> &'static str {
     match error.kind {
         QueryErrorKind::Syntax => "42601",
         QueryErrorKind::ReadOnly => "25006",
+        QueryErrorKind::Denied => "42501",
         QueryErrorKind::Rows => "54000",
         QueryErrorKind::Memory => "53200",
         QueryErrorKind::Time => "57014",

@@ -62,7 +62,7 @@ impl QueryParser for Sessions {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let cancel = running::begin(client)?;
+        let (identity, cancel) = running::begin(client)?;
         let mut statements = self.parse(sql, &Facts::of(client))?;
         if statements.len() > 1 {
             return Err(error("42601", "cannot insert multiple commands into a prepared statement"));
@@ -74,7 +74,8 @@ impl QueryParser for Sessions {
             Statement::Copy(query, _) => (query, Names::default()),
             _ => return Ok(Some(Prepared { statement, query: None })),
         };
-        let plan = self.plan(query, &cancel).await?;
+        let asking = self.asking(&identity).await?;
+        let plan = self.plan(&asking, query, &cancel).await?;
         let columns = Columns::new(plan.get().schema().as_arrow(), &names);
         let parameters = parameters(plan.get())?;
         Ok(Some(Prepared { statement, query: Some(PreparedQuery { plan, columns, parameters }) }))
@@ -178,7 +179,7 @@ impl ExtendedQueryHandler for Sessions {
             forget(client.portal_store(), &prepared.statement);
             return act(client, prepared.statement.clone()).await;
         };
-        let cancel = running::begin(client)?;
+        let (_, cancel) = running::begin(client)?;
         let plan = bind(portal, query)?;
         let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
         let batches = self.start(&plan, settings::statement_timeout(client.metadata()), &cancel).await?;
@@ -217,5 +218,6 @@ fn bind(portal: &Portal<Prepared>, query: &PreparedQuery) -> PgWireResult<Plan> 
     let wire: Vec<_> = query.parameters.iter().map(|parameter| Some(&parameter.wire)).collect();
     let values = deserialize_parameters_with_server_types(portal, &inferred, &wire)?;
     let bound = query.plan.get().clone().replace_params_with_values(&values);
-    bound.map(Plan::new).map_err(|error| of_query(tollgate_engine::QueryError::from(error)))
+    let bound = bound.map_err(|error| of_query(tollgate_engine::QueryError::from(error)))?;
+    Ok(query.plan.with(bound))
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::error;
 use super::names::Names;
 use super::running;
-use super::session::{Batches, Sessions};
+use super::session::{Asking, Batches, Sessions};
 use super::settings::{self, Outcome};
 use super::statement::{Facts, Statement, unknown_setting};
 use super::types::Columns;
@@ -40,7 +40,8 @@ impl SimpleQueryHandler for Sessions {
         if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
             return Err(PgWireError::NotReadyForQuery);
         }
-        let cancel = running::begin(client)?;
+        let (identity, cancel) = running::begin(client)?;
+        let asking = self.asking(&identity).await?;
         let statements = self.parse(&query.query, &Facts::of(client))?;
         client.set_state(PgWireConnectionState::QueryInProgress);
         if statements.is_empty() {
@@ -48,7 +49,7 @@ impl SimpleQueryHandler for Sessions {
         }
         // One after the other, so that a text of many queries takes no more than one of them.
         for statement in statements {
-            let response = self.answer(client, statement, &cancel).await?;
+            let response = self.answer(client, statement, &asking, &cancel).await?;
             send(client, response).await?;
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
@@ -97,6 +98,7 @@ impl Sessions {
         &self,
         client: &mut C,
         statement: Statement,
+        asking: &Arc<Asking>,
         cancel: &CancellationToken,
     ) -> PgWireResult<Response>
     where
@@ -107,7 +109,7 @@ impl Sessions {
         refuse_when_aborted(client, &statement)?;
         match statement {
             Statement::Query(query, names) => {
-                let plan = self.plan(&query, cancel).await?;
+                let plan = self.plan(asking, &query, cancel).await?;
                 let columns = Columns::new(plan.get().schema().as_arrow(), &names);
                 let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
                 let infos = columns.describe(&Format::UnifiedText, &options)?;
@@ -115,7 +117,7 @@ impl Sessions {
                 Ok(Response::Query(rows(columns, infos, batches)))
             }
             Statement::Copy(query, format) => {
-                let plan = self.plan(&query, cancel).await?;
+                let plan = self.plan(asking, &query, cancel).await?;
                 let columns = Columns::new(plan.get().schema().as_arrow(), &Names::default());
                 let batches = self.start(&plan, settings::statement_timeout(client.metadata()), cancel).await?;
                 super::copy::rows(columns, &format, batches).map(Response::CopyOut)

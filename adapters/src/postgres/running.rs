@@ -26,12 +26,12 @@ pub(super) struct Running {
 
 impl Running {
     /// Lets the client cancel what it runs, for as long as it is connected.
-    pub(super) fn register(self: &Arc<Self>, client: &impl ClientInfo, identity: &Identity) {
+    pub(super) fn register(self: &Arc<Self>, client: &impl ClientInfo, identity: Identity) {
         tracing::debug!(name = identity.name(), "a PostgreSQL client is in");
         let (pid, secret) = client.pid_and_secret_key();
         let (key, current) = (key(pid, &secret), Current::default());
         lock(&self.clients).insert(key.clone(), Arc::clone(&current));
-        client.session_extensions().insert(Registered { key, current, running: Arc::clone(self) });
+        client.session_extensions().insert(Registered { key, current, identity, running: Arc::clone(self) });
     }
 }
 
@@ -49,6 +49,7 @@ impl CancelHandler for Running {
 struct Registered {
     key: Key,
     current: Current,
+    identity: Identity,
     running: Arc<Running>,
 }
 
@@ -58,15 +59,15 @@ impl Drop for Registered {
     }
 }
 
-/// Begins a query of this client and returns what its cancellation will be seen by.
-pub(super) fn begin(client: &(impl ClientInfo + ?Sized)) -> PgWireResult<CancellationToken> {
+/// Begins a query of this client and returns who asks, and what its cancellation will be seen by.
+pub(super) fn begin(client: &(impl ClientInfo + ?Sized)) -> PgWireResult<(Identity, CancellationToken)> {
     // Nobody gets here without having introduced himself; should the protocol's state ever say otherwise, this does not.
     let Some(registered) = client.session_extensions().get::<Registered>() else {
         return Err(fatal("28000", "the connection is not authenticated"));
     };
     let token = CancellationToken::new();
     *lock(&registered.current) = token.clone();
-    Ok(token)
+    Ok((registered.identity.clone(), token))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

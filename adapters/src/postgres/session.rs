@@ -1,5 +1,6 @@
 //! Everything that connections share: the engine, the catalog that clients look into, and the way from a statement to rows.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogPro
 use datafusion::dataframe::DataFrame;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::context::SessionContext;
+use datafusion::execution::context::{SessionContext, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -20,10 +21,11 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use tollgate_engine::{Engine, QueryError};
+use tollgate_engine::{Engine, Identity, QueryError, Reader};
 
-use super::error::{cancelled, of_query};
+use super::error::{cancelled, error, of_query};
 use super::relations::{INFORMATION_SCHEMA, PG_CATALOG};
 use super::statement::{self, Facts, Statement, Syntax};
 use super::{catalog, functions, relations};
@@ -31,10 +33,19 @@ use super::{catalog, functions, relations};
 /// The name of the one database.
 const DATABASE: &str = "tollgate";
 
+/// Identities whose catalogs are remembered. When there are more, all are forgotten.
+const ASKING_MAX: usize = 64;
+
 #[derive(Clone)]
 pub(super) struct Sessions {
     engine: Engine,
     parser: Arc<PostgresCompatibilityParser>,
+    remembered: Arc<Mutex<HashMap<String, Arc<Asking>>>>,
+}
+
+/// Who asks, and what is seen by them: the tables that they may read, and a catalog of these.
+pub(super) struct Asking {
+    reader: Reader,
     context: SessionContext,
 }
 
@@ -42,20 +53,45 @@ pub(super) struct Sessions {
 pub(super) type Batches = BoxStream<'static, PgWireResult<RecordBatch>>;
 
 impl Sessions {
-    pub(super) fn new(engine: Engine) -> Result<Self> {
-        let context = context(&engine)?;
-        Ok(Self { engine, parser: Arc::new(PostgresCompatibilityParser::new()), context })
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine, parser: Arc::new(PostgresCompatibilityParser::new()), remembered: Arc::default() }
+    }
+
+    /// What an identity sees now. Its catalog is made on the threads for queries.
+    pub(super) async fn asking(&self, identity: &Identity) -> PgWireResult<Arc<Asking>> {
+        let reader = self.engine.reader(identity).await.map_err(of_query)?;
+        let known = self.remembered.lock().get(identity.name()).cloned();
+        if let Some(known) = known.filter(|known| known.reader.identity() == identity && known.reader.is_current()) {
+            return Ok(known);
+        }
+        let state = self.engine.query_state(&reader);
+        let context = self.engine.plan(&reader, async move { context(state) }).await.map_err(of_query)?;
+        let asking = Arc::new(Asking { reader, context });
+        let mut remembered = self.remembered.lock();
+        if remembered.len() >= ASKING_MAX {
+            remembered.clear();
+        }
+        remembered.insert(identity.name().to_owned(), Arc::clone(&asking));
+        Ok(asking)
     }
 
     /// What a statement means, on the threads for queries.
-    pub(super) fn plan(&self, syntax: &Syntax, cancel: &CancellationToken) -> BoxFuture<'static, PgWireResult<Plan>> {
-        let (engine, state, statement) = (self.engine.clone(), self.context.state(), syntax.statement());
-        let cancel = cancel.clone();
-        let planning = async move {
-            let plan = state.statement_to_plan(Parsed::Statement(Box::new(statement))).await?;
-            Ok(Plan::new(plan))
-        };
-        Box::pin(async move { or_cancelled(engine.plan(planning), &cancel).await })
+    pub(super) fn plan(
+        &self,
+        asking: &Arc<Asking>,
+        syntax: &Syntax,
+        cancel: &CancellationToken,
+    ) -> BoxFuture<'static, PgWireResult<Plan>> {
+        let (engine, state, statement) = (self.engine.clone(), asking.context.state(), syntax.statement());
+        let (cancel, asking) = (cancel.clone(), Arc::clone(asking));
+        Box::pin(async move {
+            let reader = asking.reader.clone();
+            let planning = async move {
+                let plan = state.statement_to_plan(Parsed::Statement(Box::new(statement))).await?;
+                Ok(Plan { plan: Arc::new(plan), asking })
+            };
+            or_cancelled(engine.plan(&reader, planning), &cancel).await
+        })
     }
 
     /// Starts a planned query, within the engine's limits and the client's own.
@@ -65,11 +101,19 @@ impl Sessions {
         timeout: Option<Duration>,
         cancel: &CancellationToken,
     ) -> BoxFuture<'static, PgWireResult<Batches>> {
-        let (engine, state, plan) = (self.engine.clone(), self.context.state(), plan.get().clone());
+        let (engine, asking, plan) = (self.engine.clone(), Arc::clone(&plan.asking), plan.get().clone());
         let cancel = cancel.clone();
         Box::pin(async move {
+            if !asking.reader.is_current() {
+                // In PostgreSQL's words, at which drivers prepare the statement again.
+                return Err(error(
+                    "0A000",
+                    "cached plan must not change result type: the policies on data have changed",
+                ));
+            }
+            let state = asking.context.state();
             let planning = async move { Ok(DataFrame::new(state, plan)) };
-            let result = or_cancelled(engine.run(planning, timeout), &cancel).await?;
+            let result = or_cancelled(engine.run(&asking.reader, planning, timeout), &cancel).await?;
             let batches = result.batches.map(|batch| batch.map_err(of_query));
             let ended = cancel.clone();
             let end = async move { ended.is_cancelled().then(|| Err(cancelled())) };
@@ -84,9 +128,12 @@ impl Sessions {
     }
 }
 
-/// A planned query. Its type is kept from those who pass it on, as that of [`Syntax`] is.
+/// A planned query, and who it was planned for. Its type is kept from those who pass it on, as that of [`Syntax`] is.
 #[derive(Clone)]
-pub(super) struct Plan(Arc<dyn Planned>);
+pub(super) struct Plan {
+    plan: Arc<dyn Planned>,
+    asking: Arc<Asking>,
+}
 
 trait Planned: Send + Sync {
     fn get(&self) -> &LogicalPlan;
@@ -99,12 +146,13 @@ impl Planned for LogicalPlan {
 }
 
 impl Plan {
-    pub(super) fn new(plan: LogicalPlan) -> Self {
-        Self(Arc::new(plan))
+    /// Another plan for the same one.
+    pub(super) fn with(&self, plan: LogicalPlan) -> Self {
+        Self { plan: Arc::new(plan), asking: Arc::clone(&self.asking) }
     }
 
     pub(super) fn get(&self) -> &LogicalPlan {
-        self.0.get()
+        self.plan.get()
     }
 }
 
@@ -124,9 +172,8 @@ async fn or_cancelled<T>(
     }
 }
 
-/// A session beside the users' one: the same tables and memory, and a catalog that looks like PostgreSQL's.
-fn context(engine: &Engine) -> Result<SessionContext> {
-    let state = engine.query_state();
+/// A session beside a reader's: the same tables and memory, and a catalog that looks like PostgreSQL's.
+fn context(state: SessionState) -> Result<SessionContext> {
     let missing = || DataFusionError::Plan("the engine has no tables".to_owned());
     let shared = state.catalog_list().catalog(DATABASE).ok_or_else(missing)?;
     let public = shared.schema("public").ok_or_else(missing)?;

@@ -131,7 +131,7 @@ impl StartupHandler for Startup {
         };
         if let Some(identity) = identity {
             settings::at_startup(client.metadata_mut());
-            self.running.register(client, &identity);
+            self.running.register(client, identity);
         }
         Ok(())
     }

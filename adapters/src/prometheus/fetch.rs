@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use futures::TryStreamExt as _;
-use tollgate_engine::{Engine, QueryError};
+use tollgate_engine::QueryError;
 use tollgate_promql::{BUCKET, Increment, Increments, Labels, METRIC_NAME, Matcher, Samples, Selection, Series};
 
+use super::Asked;
 use super::metrics::{Measure, Metric, Part, all_parts};
 use super::naming::Column;
 use super::resolution::{Resolution, SECONDS};
@@ -20,18 +21,18 @@ pub(super) use tollgate_rollups::LE_BOUNDS_MS as BOUNDS;
 const LATE_MS: i64 = 2_000;
 
 /// The series of the mesh that match.
-pub(super) async fn series(engine: &Engine, selection: &Selection, now_ms: i64) -> Result<Vec<Series>, QueryError> {
+pub(super) async fn series(asked: &Asked, selection: &Selection, now_ms: i64) -> Result<Vec<Series>, QueryError> {
     let mut found = Vec::new();
     for (metric, name, part) in all_parts().filter(|(_, name, _)| has_name(&selection.matchers, name)) {
         let reading = Reading::new(metric, &name, part, selection, now_ms);
-        found.extend(reading.run(engine).await?);
+        found.extend(reading.run(asked).await?);
     }
     Ok(found)
 }
 
 /// Labels of all series that match and had traffic in this span.
 pub(super) async fn labels(
-    engine: &Engine,
+    asked: &Asked,
     matchers: &[Matcher],
     span_ms: (i64, i64),
 ) -> Result<Vec<Labels>, QueryError> {
@@ -43,7 +44,7 @@ pub(super) async fn labels(
         let (start, end) = (timestamp(span_ms.0 - 3_600_000), timestamp(span_ms.1));
         // An hour that began before the span has rows of it.
         let _ = write!(sql, " FROM traffic_1h WHERE time >= {start} AND time <= {end}");
-        for grouped in rows::read_names(query(engine, &sql).await?, columns.len())? {
+        for grouped in rows::read_names(query(asked, &sql).await?, columns.len())? {
             let values: Vec<_> = grouped.iter().map(String::as_str).collect();
             let labels = metric.naming.labels(&name, &columns, &values);
             let bounds = if part == Part::Bucket { bucket_labels(metric) } else { vec![String::new()] };
@@ -75,8 +76,8 @@ pub(super) fn bucket_labels(metric: &Metric) -> Vec<String> {
     BOUNDS.iter().map(|bound| (bound * unit).to_string()).chain(["+Inf".to_owned()]).collect()
 }
 
-pub(super) async fn query(engine: &Engine, sql: &str) -> Result<Vec<arrow::record_batch::RecordBatch>, QueryError> {
-    engine.query(sql).await?.batches.try_collect().await
+pub(super) async fn query(asked: &Asked, sql: &str) -> Result<Vec<arrow::record_batch::RecordBatch>, QueryError> {
+    asked.served.engine.query(&asked.asking.0, sql).await?.batches.try_collect().await
 }
 
 /// SQL for a moment.
@@ -109,10 +110,10 @@ impl<'a> Reading<'a> {
         Self { metric, name, part, selection, columns, resolution: Resolution::of(selection, now_ms), now_ms }
     }
 
-    async fn run(&self, engine: &Engine) -> Result<Vec<Series>, QueryError> {
+    async fn run(&self, asked: &Asked) -> Result<Vec<Series>, QueryError> {
         let start_ms = self.selection.start_ms.div_euclid(self.resolution.interval_ms) * self.resolution.interval_ms;
         let span = format!("time >= {} AND time <= {}", timestamp(start_ms), timestamp(self.selection.end_ms));
-        let mut grown = rows::read(query(engine, &self.sql(true, &span)).await?, self.columns.len(), true)?;
+        let mut grown = rows::read(query(asked, &self.sql(true, &span)).await?, self.columns.len(), true)?;
         grown.sort_unstable_by_key(|row| row.time_ms);
         let mut all = BTreeMap::<Labels, Increments>::new();
         for row in &grown {
@@ -124,7 +125,7 @@ impl<'a> Reading<'a> {
         }
         if self.selection.totals {
             let span = format!("time < {}", timestamp(start_ms));
-            for row in rows::read(query(engine, &self.sql(false, &span)).await?, self.columns.len(), false)? {
+            for row in rows::read(query(asked, &self.sql(false, &span)).await?, self.columns.len(), false)? {
                 for (labels, by) in self.values(&row) {
                     all.entry(labels).or_insert_with(|| self.empty()).before += by;
                 }

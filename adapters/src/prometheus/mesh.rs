@@ -4,42 +4,51 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::error::ArrowError;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use tollgate_engine::{QueryError, Reader};
 use tollgate_promql::{Labels, METRIC_NAME};
 
-use super::Served;
 use super::counters::Counters;
 use super::exemplars::{Exemplar, Exemplars};
 use super::metrics::{METRICS, Measure, Metric};
 use super::naming::Naming;
+use super::{Asked, Served};
+use crate::http::{Asking, failed, internal};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) async fn scrape(State(served): State<Served>, headers: HeaderMap) -> Response {
+pub(super) async fn scrape(asked: Asked, headers: HeaderMap) -> Response {
+    let Asked { served, asking: Asking(reader) } = asked;
     let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut ranges = accepts.flat_map(|value| value.split(','));
     let is_open = ranges.any(|range| range.trim_start().starts_with("application/openmetrics-text"));
-    let exemplars = is_open.then(|| Exemplars::of(&served.engine, &served.exemplars));
+    // An exemplar is of one request, and is shown to those who may read the traces of all.
+    let shows_traces = is_open && reader.reads_every("requests", "trace_id");
+    let exemplars = shows_traces.then(|| Exemplars::of(&served.engine, &served.exemplars));
     // Up to tens of thousands of series: work for a thread of its own.
-    let page = tokio::task::spawn_blocking(move || page(&served, exemplars.as_ref())).await;
+    let page = tokio::task::spawn_blocking(move || page(&served, &reader, is_open, exemplars.as_ref())).await;
     let kind = if is_open { OPEN_METRICS } else { PROMETHEUS };
-    match page.map_err(|error| error.to_string()).and_then(|page| page.map_err(|error| error.to_string())) {
-        Ok(text) => ([(CONTENT_TYPE, kind)], text).into_response(),
-        Err(error) => crate::http::internal(&error),
+    match page {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, kind)], text).into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => internal(&error.to_string()),
     }
 }
 
-fn page(served: &Served, exemplars: Option<&Arc<Exemplars>>) -> Result<String, ArrowError> {
-    let totals = served.engine.totals()?;
+fn page(
+    served: &Served,
+    reader: &Reader,
+    is_open: bool,
+    exemplars: Option<&Arc<Exemplars>>,
+) -> Result<String, QueryError> {
+    let totals = served.engine.totals_for(reader)?;
     let now_us = chrono::Utc::now().timestamp_micros();
     let [istio, own] = [Naming::Istio, Naming::Own].map(|naming| Counters::new(&totals, naming, now_us));
     let (istio, own) = (istio?, own?);
-    let mut page = Page { text: String::new(), is_open: exemplars.is_some() };
+    let mut page = Page { text: String::new(), is_open };
     for metric in METRICS {
         let counters = if metric.naming == Naming::Istio { &istio } else { &own };
         let found = match (exemplars, metric.measure) {

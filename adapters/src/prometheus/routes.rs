@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -22,7 +22,8 @@ use tollgate_promql::{
 
 use super::metrics::{METRICS, Part, all_parts};
 use super::naming::Column;
-use super::{Served, fetch};
+use super::own::History;
+use super::{Asked, fetch};
 
 /// How long a query may take where the client does not say less.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,50 +34,50 @@ const SPAN_MS: i64 = 3_600_000;
 /// Exemplars of one query, those of the slowest requests.
 const EXEMPLARS_MAX: usize = 200;
 
-pub(super) async fn instant(State(served): State<Served>, query: RawQuery, body: String) -> Response {
+pub(super) async fn instant(asked: Asked, query: RawQuery, body: String) -> Response {
     let answer = async {
         let request = InstantRequest::read(&parameters(query, &body), now_ms())?;
         let options = options(request.timeout_ms);
-        evaluate(&served, request.query, Moments::One(request.time_ms), options).await
+        evaluate(&asked, request.query, Moments::One(request.time_ms), options).await
     };
     respond(answer.await)
 }
 
-pub(super) async fn range(State(served): State<Served>, query: RawQuery, body: String) -> Response {
+pub(super) async fn range(asked: Asked, query: RawQuery, body: String) -> Response {
     let answer = async {
         let request = RangeRequest::read(&parameters(query, &body))?;
         let options = options(request.timeout_ms);
-        evaluate(&served, request.query, Moments::Each(request.range), options).await
+        evaluate(&asked, request.query, Moments::Each(request.range), options).await
     };
     respond(answer.await)
 }
 
-pub(super) async fn series(State(served): State<Served>, query: RawQuery, body: String) -> Response {
+pub(super) async fn series(asked: Asked, query: RawQuery, body: String) -> Response {
     let found = async {
         let request = SeriesRequest::read(&parameters(query, &body))?.require_selector()?;
         let limit = request.limit.unwrap_or(usize::MAX);
-        let mut found = known(&served, &request).await?;
+        let mut found = known(&asked, &request).await?;
         found.truncate(limit);
         Ok(found)
     };
     respond(found.await)
 }
 
-pub(super) async fn labels(State(served): State<Served>, query: RawQuery, body: String) -> Response {
+pub(super) async fn labels(asked: Asked, query: RawQuery, body: String) -> Response {
     let names = async {
         let request = SeriesRequest::read(&parameters(query, &body))?;
-        let mut names = label_names(&known(&served, &request).await?);
+        let mut names = label_names(&known(&asked, &request).await?);
         names.truncate(request.limit.unwrap_or(usize::MAX));
         Ok(names)
     };
     respond(names.await)
 }
 
-pub(super) async fn label_values(State(served): State<Served>, Path(name): Path<String>, query: RawQuery) -> Response {
+pub(super) async fn label_values(asked: Asked, Path(name): Path<String>, query: RawQuery) -> Response {
     let values = async {
         let request = SeriesRequest::read(&parameters(query, ""))?;
         check_label_name(&name)?;
-        let mut values = values_of(&known(&served, &request).await?, &name);
+        let mut values = values_of(&known(&asked, &request).await?, &name);
         values.truncate(request.limit.unwrap_or(usize::MAX));
         Ok(values)
     };
@@ -102,14 +103,14 @@ pub(super) async fn build_info() -> Response {
     respond(Ok(BuildInfo::of(concat!("tollgate-", env!("CARGO_PKG_VERSION")))))
 }
 
-pub(super) async fn exemplars(State(served): State<Served>, query: RawQuery, body: String) -> Response {
+pub(super) async fn exemplars(asked: Asked, query: RawQuery, body: String) -> Response {
     let found = async {
         let request = ExemplarsRequest::read(&parameters(query, &body))?;
         let at = Moments::One(request.end_ms);
         let selections = request.query.selections(at, &options(None))?;
         let mut found = Vec::new();
         for selection in &selections {
-            found.extend(examples(&served, &selection.matchers, (request.start_ms, request.end_ms)).await?);
+            found.extend(examples(&asked, &selection.matchers, (request.start_ms, request.end_ms)).await?);
         }
         Ok(found)
     };
@@ -117,12 +118,12 @@ pub(super) async fn exemplars(State(served): State<Served>, query: RawQuery, bod
 }
 
 /// Reads what the query needs, then evaluates it away from the threads that serve.
-async fn evaluate(served: &Served, query: Query, at: Moments, options: Options) -> Result<Answer, Error> {
+async fn evaluate(asked: &Asked, query: Query, at: Moments, options: Options) -> Result<Answer, Error> {
     let now_ms = now_ms();
     let mut read = Vec::new();
     for selection in query.selections(at, &options)? {
-        let mut series = fetch::series(&served.engine, &selection, now_ms).await.map_err(|error| failed(&error))?;
-        series.extend(served.history.select(&selection));
+        let mut series = fetch::series(asked, &selection, now_ms).await.map_err(|error| failed(&error))?;
+        series.extend(asked.history().into_iter().flat_map(|history| history.select(&selection)));
         read.push((selection, series));
     }
     let source = Read(read);
@@ -144,16 +145,16 @@ impl Source for Read {
 }
 
 /// Labels of the series that any of the selectors matches.
-async fn known(served: &Served, request: &SeriesRequest) -> Result<Vec<Labels>, Error> {
+async fn known(asked: &Asked, request: &SeriesRequest) -> Result<Vec<Labels>, Error> {
     let end_ms = request.end_ms.unwrap_or_else(now_ms);
     let span = (request.start_ms.unwrap_or(end_ms - SPAN_MS), end_ms);
     let all = [Vec::new()];
     let selectors: &[Vec<Matcher>] = if request.selectors.is_empty() { &all } else { &request.selectors };
     let mut found = Vec::new();
     for matchers in selectors {
-        found.extend(fetch::labels(&served.engine, matchers, span).await.map_err(|error| failed(&error))?);
+        found.extend(fetch::labels(asked, matchers, span).await.map_err(|error| failed(&error))?);
         let is_match = |labels: &Labels| matchers.iter().all(|matcher| matcher.is_match(labels.get(&matcher.name)));
-        found.extend(served.history.labels().into_iter().filter(is_match));
+        found.extend(asked.history().into_iter().flat_map(History::labels).filter(is_match));
     }
     found.sort();
     found.dedup();
@@ -161,7 +162,7 @@ async fn known(served: &Served, request: &SeriesRequest) -> Result<Vec<Labels>, 
 }
 
 /// Traces of requests that a histogram counted.
-async fn examples(served: &Served, matchers: &[Matcher], span_ms: (i64, i64)) -> Result<Vec<ExemplarSeries>, Error> {
+async fn examples(asked: &Asked, matchers: &[Matcher], span_ms: (i64, i64)) -> Result<Vec<ExemplarSeries>, Error> {
     let is_wanted = |name: &str, part: Part| part == Part::Bucket && fetch::has_name(matchers, name);
     let mut found = BTreeMap::<Labels, Vec<Exemplar>>::new();
     for (metric, name, _) in all_parts().filter(|(_, name, part)| is_wanted(name, *part)) {
@@ -181,7 +182,7 @@ async fn examples(served: &Served, matchers: &[Matcher], span_ms: (i64, i64)) ->
              ORDER BY duration_us DESC LIMIT {EXEMPLARS_MAX}",
             names.join(", ")
         );
-        let batches = fetch::query(&served.engine, &sql).await.map_err(|error| failed(&error))?;
+        let batches = fetch::query(asked, &sql).await.map_err(|error| failed(&error))?;
         for batch in batches {
             let texts = |column| cast(column, &DataType::Utf8).map_err(|error| failed(&error.into()));
             let traces = texts(batch.column(batch.num_columns() - 1))?;

@@ -1,6 +1,6 @@
 //! From the text of a policy directory to everything that is put in force together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use tollgate_policies::{
 use crate::clock::WallTime;
 use crate::leases::BucketLimit;
 use crate::signals::{SignalFile, plan_all};
+
+/// What is read over HTTP under these names and is no table: `GET /metrics` and `GET /v1/snapshot`.
+const NOT_TABLES: [&str; 2] = ["metrics", "snapshot"];
 
 /// A policy directory that is right.
 pub(crate) struct Loaded {
@@ -77,7 +80,25 @@ async fn check(
     if !problems.is_empty() {
         return Err(with_broken_signals(problems, compiled));
     }
-    Ok((compiled?, signals))
+    let compiled = compiled?;
+    if let Some(data) = &compiled.data {
+        let unknown = data.unknown_names(&names(context).await);
+        if !unknown.is_empty() {
+            return Err(Diagnostics(unknown));
+        }
+    }
+    Ok((compiled, signals))
+}
+
+/// What policies on data may name: tables and views with their columns, and what else is read by name.
+async fn names(context: &SessionContext) -> BTreeMap<String, Vec<String>> {
+    // It fails only where there are no tables at all.
+    let tables = crate::sql::all(context).await.unwrap_or_default();
+    let columns = |table: &Arc<dyn datafusion::catalog::TableProvider>| {
+        table.schema().fields().iter().map(|field| field.name().clone()).collect()
+    };
+    let others = NOT_TABLES.map(|name| (name.to_owned(), Vec::new()));
+    tables.iter().map(|(name, table)| (name.clone(), columns(table))).chain(others).collect()
 }
 
 /// The problems of signal files, and those of policies that do not merely follow from them: a signal that a policy misses may be

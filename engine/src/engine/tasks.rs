@@ -91,6 +91,11 @@ impl Inner {
     /// Checks what is in the directory, on a thread of its own.
     async fn load(self: &Arc<Self>, contents: Result<Sources, Diagnostics>) -> Result<Loaded, Diagnostics> {
         let sources = contents?;
+        if sources.data.is_none() && self.access.has_policies() {
+            let message = "the directory `data` is gone, without which everybody reads everything";
+            let problem = tollgate_policies::Diagnostic::error("TG1003", "", message);
+            return Err(Diagnostics(vec![problem.help("restart the engine if that is meant, or keep the directory")]));
+        }
         let inner = Arc::clone(self);
         let load = async move {
             let (config, before) = (&inner.config, inner.book.loaded());

@@ -17,7 +17,7 @@ use tollgate_store::TableSpec;
 use super::authorize::Authorize;
 use super::state_table::{StateProvider, StateTable};
 use super::stored::{StoredTable, Views, objects_url, with_views};
-use super::{functions, views};
+use super::{CATALOG, SCHEMA, functions, views};
 use crate::book::PolicySets;
 
 /// How many of the hungriest operators an error names when memory runs out.
@@ -48,7 +48,7 @@ pub(crate) struct Means {
 }
 
 /// Makes `authorize` known to a session, over the requests that it shows.
-pub(crate) async fn register_authorize(context: &SessionContext, sets: Arc<PolicySets>) -> Result<()> {
+pub(super) async fn register_authorize(context: &SessionContext, sets: Arc<PolicySets>) -> Result<()> {
     let requests = context.table_provider("requests").await?;
     Authorize::new(requests, sets).register(context);
     Ok(())
@@ -57,7 +57,7 @@ pub(crate) async fn register_authorize(context: &SessionContext, sets: Arc<Polic
 /// A session in which all tables are known. Its clones share them, and the memory.
 pub(crate) async fn session(tables: Tables, means: &Means) -> Result<SessionContext> {
     let config = SessionConfig::new()
-        .with_default_catalog_and_schema("tollgate", "public")
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_information_schema(true)
         .with_target_partitions(means.partitions.max(1))
         .set_bool("datafusion.sql_parser.collect_spans", true);

@@ -17,6 +17,8 @@ pub enum QueryErrorKind {
     Plan,
     /// The statement would change something.
     ReadOnly,
+    /// It would read what the one who asks may not.
+    Denied,
     /// It returns more rows than a query may.
     Rows,
     /// It needs more memory than queries may take.
@@ -35,6 +37,7 @@ impl QueryErrorKind {
             Self::Syntax => "syntax",
             Self::Plan => "plan",
             Self::ReadOnly => "read_only",
+            Self::Denied => "denied",
             Self::Rows => "rows",
             Self::Memory => "memory",
             Self::Time => "time",
@@ -57,11 +60,11 @@ pub struct QueryError {
 }
 
 impl QueryError {
-    pub(super) fn new(kind: QueryErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: QueryErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), help: None, position: None }
     }
 
-    pub(super) fn with_help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn with_help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 

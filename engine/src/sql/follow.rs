@@ -7,6 +7,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::DFSchema;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -19,7 +20,9 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{QueryError, QueryErrorKind};
+use super::permitted::{Permitted, PermittedTable, Withheld};
 use super::run::SQL_BYTES_MAX;
+use crate::access::{Reader, Rights};
 use crate::taps::Tap;
 
 /// The only table that can be followed.
@@ -57,17 +60,27 @@ pub struct FollowedRows {
 
 /// Plans, and computes over the tap on the threads for queries.
 pub(super) async fn follow(
-    state: SessionState,
+    reader: &Reader,
     handle: &Handle,
     tap: Tap,
     query: FollowQuery,
 ) -> Result<Followed, QueryError> {
     let shutting_down = |_| QueryError::new(QueryErrorKind::Execution, "the engine is shutting down");
-    let planning = async move { Chosen::plan(&state, &query).await };
+    let permitted = permitted(reader)?;
+    let (state, rights) = (SessionState::clone(&reader.state), reader.clone());
+    let planning = async move { Chosen::plan(&state, permitted, &query).await };
     let chosen = AbortOnDropHandle::new(handle.spawn(planning)).await.map_err(shutting_down)??;
     let schema = Arc::clone(&chosen.schema);
     let (sender, waiting) = mpsc::channel(BATCHES_WAITING);
-    let task = AbortOnDropHandle::new(handle.spawn(chosen.run(tap, sender)));
+    let following = async move {
+        let outdated = sender.clone();
+        tokio::select! {
+            () = chosen.run(tap, sender) => {}
+            // Who may read what has changed: what was planned shows what may not be seen any more.
+            () = rights.outdated() => drop(outdated.send(Err(Rights::outdated())).await),
+        }
+    };
+    let task = AbortOnDropHandle::new(handle.spawn(following));
     // The stream owns the task: whoever drops the rows ends it.
     let batches = futures::stream::unfold((waiting, task), |(mut waiting, task)| async move {
         waiting.recv().await.map(|batch| (batch, (waiting, task)))
@@ -75,16 +88,27 @@ pub(super) async fn follow(
     Ok(Followed { schema, batches: Box::pin(batches) })
 }
 
+/// What the reader sees of `requests`.
+fn permitted(reader: &Reader) -> Result<Permitted, QueryError> {
+    let whole = Arc::new(EmptyTable::new(tollgate_attributes::schema()));
+    let rights = &reader.rights;
+    if !rights.table(TABLE) {
+        return Err(QueryError::new(QueryErrorKind::Plan, format!("unknown table `{TABLE}`")));
+    }
+    Ok(PermittedTable::new(TABLE, whole, rights, Withheld::Absent).of_batches())
+}
+
 /// What is computed over each batch.
 struct Chosen {
+    permitted: Permitted,
     filter: Option<Arc<dyn PhysicalExpr>>,
     columns: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
 }
 
 impl Chosen {
-    async fn plan(state: &SessionState, query: &FollowQuery) -> Result<Self, QueryError> {
-        let of = DFSchema::try_from_qualified_schema(TABLE, &tollgate_attributes::schema())?;
+    async fn plan(state: &SessionState, permitted: Permitted, query: &FollowQuery) -> Result<Self, QueryError> {
+        let of = DFSchema::try_from_qualified_schema(TABLE, &permitted.schema)?;
         let filter = query.filter.as_deref().map(|text| {
             check_size(text)?;
             filter(state, text, &of)
@@ -96,7 +120,7 @@ impl Chosen {
             columns(state, text, &of).await
         };
         let (columns, schema) = planned.await.map_err(|error| within("columns", error))?;
-        Ok(Self { filter, columns, schema })
+        Ok(Self { permitted, filter, columns, schema })
     }
 
     async fn run(self, mut tap: Tap, sender: mpsc::Sender<Result<FollowedRows, QueryError>>) {
@@ -116,6 +140,7 @@ impl Chosen {
     }
 
     fn apply(&self, rows: &RecordBatch) -> Result<RecordBatch, QueryError> {
+        let rows = &self.permitted.apply(rows)?;
         let chosen = match &self.filter {
             None => rows.clone(),
             Some(filter) => {

@@ -25,6 +25,7 @@ use super::error::{QueryError, QueryErrorKind};
 use super::pauses::{Watch, with_pauses};
 use super::stored::{at_once, examine};
 use super::{QueryLimits, QueryResult};
+use crate::access::Rights;
 use crate::metrics::Metrics;
 
 /// Longest text of a query.
@@ -146,6 +147,16 @@ pub(super) async fn plan(context: SessionContext, sql: String) -> Result<DataFra
         return Err(QueryError::new(QueryErrorKind::Syntax, message));
     }
     Ok(context.sql_with_options(&sql, read_only()).await?)
+}
+
+/// Plans tell how many rows and files there are, of which not everybody may read all.
+pub(super) fn refuse_plans(plan: &LogicalPlan, rights: &Rights) -> Result<(), QueryError> {
+    if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) && !rights.is_everything() {
+        let message =
+            "EXPLAIN shows more than may be read, and is answered only where no policies on data are in force";
+        return Err(QueryError::new(QueryErrorKind::Denied, message));
+    }
+    Ok(())
 }
 
 /// What SQL may not do: anything but read.

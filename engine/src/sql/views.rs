@@ -28,13 +28,18 @@ pub const MINUTES_KEPT_MIN: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Makes all of them known to a session that has the tables.
 pub(super) async fn register(context: &SessionContext, stored: &[TableSpec]) -> Result<()> {
-    let kept = |name| stored.iter().find(|spec| spec.name == name).and_then(|spec| spec.retention.age);
-    let traffic = traffic(kept("traffic_1m"));
-    for (name, query) in [("traffic", traffic.as_str())].into_iter().chain(VIEWS) {
-        let plan = context.state().create_logical_plan(query).await?;
-        context.register_table(name, Arc::new(ViewTable::new(plan, Some(query.to_owned()))))?;
+    for (name, query) in definitions(stored) {
+        let plan = context.state().create_logical_plan(&query).await?;
+        context.register_table(name, Arc::new(ViewTable::new(plan, Some(query))))?;
     }
     Ok(())
+}
+
+/// Name and query of each, in an order in which one reads only those before it.
+pub(super) fn definitions(stored: &[TableSpec]) -> Vec<(&'static str, String)> {
+    let kept = |name| stored.iter().find(|spec| spec.name == name).and_then(|spec| spec.retention.age);
+    let traffic = traffic(kept("traffic_1m"));
+    [("traffic", traffic)].into_iter().chain(VIEWS.map(|(name, query)| (name, query.to_owned()))).collect()
 }
 
 /// Every request once: in its second for the last minutes, in its minute before that, in its hour before minutes expire.

@@ -16,8 +16,8 @@ async fn admitted_rows_are_followed_from_when_it_began() {
     let running = Running::start().await;
     running.report("catalog-1", &[Row { status: Some(500), ..request("catalog-1") }]).await;
     let chosen = query("status >= 500 AND time > now() - INTERVAL '1 hour'", "status, upper(source) AS who");
-    let mut failed = running.engine.follow(chosen).await.unwrap();
-    let mut all = running.engine.follow(FollowQuery::default()).await.unwrap();
+    let mut failed = running.follow(chosen).await.unwrap();
+    let mut all = running.follow(FollowQuery::default()).await.unwrap();
     assert_eq!(all.schema, tollgate_attributes::schema());
     let names: Vec<_> = failed.schema.fields().iter().map(|field| field.name().as_str()).collect();
     assert_eq!(names, ["status", "who"]);
@@ -44,7 +44,7 @@ async fn admitted_rows_are_followed_from_when_it_began() {
 async fn what_is_no_question_about_one_row_is_refused() {
     let running = Running::start().await;
     let check = async |filter: &str, columns: &str, message: &str| {
-        let error = running.engine.follow(query(filter, columns)).await.err();
+        let error = running.follow(query(filter, columns)).await.err();
         let error = error.unwrap_or_else(|| panic!("{filter} {columns} was taken"));
         assert_eq!(error.kind(), QueryErrorKind::Plan, "{error}");
         assert!(error.to_string().contains(message), "{error}");
@@ -66,12 +66,12 @@ async fn what_is_no_question_about_one_row_is_refused() {
         ("", "source FROM requests UNION SELECT name FROM reporters --"),
         ("", "unnest(policies)"),
     ] {
-        let error = running.engine.follow(query(filter, columns)).await.err();
+        let error = running.follow(query(filter, columns)).await.err();
         let error = error.unwrap_or_else(|| panic!("{filter} {columns} was taken"));
         assert!(matches!(error.kind(), QueryErrorKind::Plan | QueryErrorKind::Syntax), "{filter} {columns}: {error}");
     }
     for syntax in ["status >=", "true) OR (true", "true; DROP TABLE requests", "true UNION SELECT 1"] {
-        let error = running.engine.follow(query(syntax, "")).await.err().unwrap();
+        let error = running.follow(query(syntax, "")).await.err().unwrap();
         assert!(error.to_string().contains("`where`"), "{syntax}: {error}");
     }
     running.engine.shutdown().await;
@@ -80,7 +80,7 @@ async fn what_is_no_question_about_one_row_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_be_computed_ends_it_with_an_error() {
     let running = Running::start().await;
-    let mut followed = running.engine.follow(query("", "100 / (status - 200) AS q")).await.unwrap();
+    let mut followed = running.follow(query("", "100 / (status - 200) AS q")).await.unwrap();
     running.report("catalog-1", &[Row { status: Some(201), ..request("catalog-1") }]).await;
     running.report("catalog-1", &[request("catalog-1")]).await;
     let first = followed.batches.next().await.unwrap().unwrap();

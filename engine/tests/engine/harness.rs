@@ -10,7 +10,7 @@ use futures::TryStreamExt as _;
 use tempfile::TempDir;
 use tollgate_api::v1;
 use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
-use tollgate_engine::{DataError, Engine, EngineConfig, EngineError, QueryError};
+use tollgate_engine::{DataError, Engine, EngineConfig, EngineError, FollowQuery, Followed, Identity, QueryError};
 use tollgate_policies::Sources;
 
 /// Longer than anything here takes on a busy machine.
@@ -67,7 +67,14 @@ impl Running {
     }
 
     pub(crate) async fn try_rows(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
-        self.engine.query(sql).await?.batches.try_collect().await
+        let reader = self.engine.reader(&Identity::anonymous()).await?;
+        self.engine.query(&reader, sql).await?.batches.try_collect().await
+    }
+
+    /// Follows as whoever is not asked who they are.
+    pub(crate) async fn follow(&self, query: FollowQuery) -> Result<Followed, QueryError> {
+        let reader = self.engine.reader(&Identity::anonymous()).await?;
+        self.engine.follow(&reader, query).await
     }
 
     /// The rows as a table.

@@ -1,6 +1,7 @@
 //! A whole engine, driven through its public interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests, and what they share")]
 
+mod access;
 mod authorize;
 mod checks;
 mod files;

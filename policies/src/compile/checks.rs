@@ -19,8 +19,7 @@ const LISTS_MAX: usize = 256;
 /// What was seen in the directory and not read, and a directory that refuses everything.
 pub(crate) fn strays(sources: &Sources) -> Vec<Diagnostic> {
     let warn = |path: &String| {
-        let help =
-            "policies are read from access/*.cedar, shaping/*.cedar, signals/*.sql, entities.json and links.json";
+        let help = "policies are read from access/*.cedar, shaping/*.cedar, data/*.cedar, signals/*.sql, entities.json and links.json";
         Diagnostic::warning("TG0003", path, "not read").help(help)
     };
     let mut warnings: Vec<_> = sources.strays.iter().map(warn).collect();

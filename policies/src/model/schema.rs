@@ -106,7 +106,8 @@ pub(crate) fn schema(known: &Known) -> Value {
     } })
 }
 
-fn shape(entity_type: &str, known: &Known) -> Value {
+/// The attributes of a type of entity.
+pub(crate) fn shape(entity_type: &str, known: &Known) -> Value {
     let own = known.attributes.get(entity_type).into_iter().flatten();
     let own = own.map(|(name, of_type)| (name.clone(), of_type.to_schema(), false));
     let signals = WITH_SIGNALS.contains(&entity_type).then(|| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "everything here is a test or serves one")]
 
 mod arbitrary;
+mod data;
 mod decisions;
 mod diagnostics;
 mod differential;
