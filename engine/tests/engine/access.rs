@@ -53,7 +53,7 @@ impl Guarded {
             policies: &policies,
             ..request("bank-1")
         };
-        let shared = Row { destination: "shop/catalog", user: "carol", ..own.clone() };
+        let shared = Row { destination: "shop/catalog", user: "carol", ..own };
         running.report("shop-1", &[own, shared]).await;
         running.report("bank-1", &[other]).await;
         let shop = Identity::new("alice", &["shop".to_owned()], &[]);

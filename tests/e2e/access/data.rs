@@ -77,7 +77,9 @@ impl Two {
         let output = blocking(move || {
             let mut command = Command::new("psql");
             command.args(["-X", "-A", &dsn]).env("PGPASSWORD", token);
-            commands.iter().for_each(|text| drop(command.args(["-c", text])));
+            for text in commands {
+                command.args(["-c", text]);
+            }
             command.output().unwrap()
         });
         said(&output.await)
