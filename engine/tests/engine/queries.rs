@@ -14,7 +14,7 @@ use crate::harness::{Running, now_us, request, wait_for};
 async fn limits_end_a_query_with_an_error_that_says_which() {
     let running = Running::start_with(|config| {
         config.query_rows_max = 100;
-        config.query_timeout = Duration::from_millis(300);
+        config.query_timeout = Duration::from_secs(3);
         config.query_bytes_max = 4 << 20;
     })
     .await;
@@ -25,7 +25,7 @@ async fn limits_end_a_query_with_an_error_that_says_which() {
     };
     check("SELECT * FROM generate_series(1, 101)", QueryErrorKind::Rows, "more than 100 rows").await;
     let forever = "SELECT count(*) FROM generate_series(1, 100000000) a, generate_series(1, 100000000) b";
-    check(forever, QueryErrorKind::Time, "0.3 s").await;
+    check(forever, QueryErrorKind::Time, "after 3 s").await;
     let much = "SELECT count(*) FROM (SELECT value, count(*) FROM generate_series(1, 50000000) GROUP BY value)";
     let error = running.try_rows(much).await.unwrap_err();
     assert!(matches!(error.kind(), QueryErrorKind::Memory | QueryErrorKind::Time), "{error}");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tollgate_api::v1;
 use tollgate_policies::{Clock, Compiled, Enforcer, Facts};
 
-use crate::support::{ENTITIES, get, signal, try_compile, whole};
+use crate::support::{ENTITIES, get, on_no_list, signal, try_compile, whole};
 
 const PRINCIPALS: &[&str] = &[
     "principal",
@@ -154,7 +154,8 @@ fn plain(compiled: &Compiled, schema: &Schema, asked: &Asked) -> String {
     let action = uid(("Action", method));
     // The schema knows only headers that policies name.
     let is_header_known = compiled.schema_json.contains("x-a");
-    let context = Context::from_json_value(context(asked, is_header_known), Some((schema, &action))).unwrap();
+    let context =
+        Context::from_json_value(on_no_list(context(asked, is_header_known)), Some((schema, &action))).unwrap();
     let request =
         Request::new(uid(principal), action, uid(("Service", asked.destination)), context, Some(schema)).unwrap();
     let entities = Entities::from_json_value(entities(asked), Some(schema)).unwrap();

@@ -93,3 +93,9 @@ pub(crate) fn lease(policy: &str, key: &str, rate: u64, burst: u64, ttl_ms: u64)
     let bucket = Some(v1::Bucket { policy: policy.to_owned(), key: key.to_owned() });
     v1::Lease { bucket, rate: rate * 1_000_000, burst: burst * 1_000_000, ttl_ms }
 }
+
+/// The context of a request that is on no list.
+pub(crate) fn on_no_list(mut context: serde_json::Value) -> serde_json::Value {
+    context["lists"] = serde_json::Value::Array(Vec::new());
+    context
+}

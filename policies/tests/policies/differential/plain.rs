@@ -11,6 +11,7 @@ use tollgate_policies::{Compiled, Verdict};
 
 use super::generate::{Asked, Population, SERVICES, UNLISTED, USERS};
 use super::policies::Statement;
+use crate::support::on_no_list;
 
 pub(crate) struct Plain<'a> {
     compiled: &'a Compiled,
@@ -74,7 +75,7 @@ impl<'a> Plain<'a> {
         let method = if asked.method == "BREW" { "OTHER" } else { asked.method };
         let principal = if asked.source.is_empty() { uid("Anonymous", "caller") } else { uid("Service", asked.source) };
         let action = uid("Action", method);
-        let context = Context::from_json_value(self.context(asked), Some((&self.schema, &action))).unwrap();
+        let context = Context::from_json_value(on_no_list(self.context(asked)), Some((&self.schema, &action))).unwrap();
         Request::new(principal, action, uid("Service", asked.destination), context, Some(&self.schema)).unwrap()
     }
 
