@@ -15,7 +15,6 @@ mod e2e {
 }
 
 mod figures;
-mod filling;
 mod first_answer;
 mod limit;
 mod mesh;

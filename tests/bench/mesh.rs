@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use arrow::ipc::CompressionType;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tollgate_api::v1::{self, report_request::Message};
-use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
+use tollgate_attributes::{BatchBuilder, BatchLimits, Row, encode};
 
 pub(crate) const BATCH_ROWS: usize = 8_192;
 /// Batches that a reporter sends ahead of the acknowledgements.
@@ -84,15 +82,12 @@ impl Mesh {
                 self.remembered.push((trace_id, request_id));
             }
         }
-        let batch = builder.finish()?;
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
-        writer.write(&batch)?;
-        Ok(writer.into_inner()?.into())
+        Ok(encode(&builder.finish()?)?.into())
     }
 }
 
-/// Sends what `next` gives, no more often than `every`, until it gives nothing, and waits until all of it is acknowledged. Returns how many batches that was.
+/// Sends what `next` gives, no more often than `every`, until it gives nothing, and waits until all of it is acknowledged. Returns
+/// how many batches that was.
 pub(crate) async fn report(
     grpc: String,
     reporter: String,

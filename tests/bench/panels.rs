@@ -3,11 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use arrow::ipc::CompressionType;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use tokio::sync::mpsc;
 use tollgate_api::v1::{self, report_request::Message};
-use tollgate_attributes::{BatchBuilder, BatchLimits, Row};
+use tollgate_attributes::{BatchBuilder, BatchLimits, Row, encode};
 use tollgate_dashboards::macros::Span;
 use tollgate_dashboards::{Language, Place, targets};
 
@@ -292,11 +290,7 @@ impl Builder {
     }
 
     fn finish(mut self) -> anyhow::Result<bytes::Bytes> {
-        let batch = self.0.finish()?;
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
-        writer.write(&batch)?;
-        Ok(writer.into_inner()?.into())
+        Ok(encode(&self.0.finish()?)?.into())
     }
 }
 

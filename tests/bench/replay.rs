@@ -8,12 +8,12 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::figures;
-use crate::filling::{self, REPORTERS, ROWS};
 use crate::harness::{Engine, Workspace, tollgate};
+use crate::mesh::{self, BATCH_ROWS, Mesh};
 
 const ROWS_WANTED: u64 = 10_000_000;
-/// Distinct batches of each reporter, which it sends in turn: half a million distinct paths and users in all.
-const DISTINCT: usize = 32;
+/// Distinct batches, which are sent in turn: half a million distinct requests in all.
+const DISTINCT: usize = 64;
 const SERVICES: usize = 50;
 const POLICIES_PER_SERVICE: usize = 20;
 
@@ -30,8 +30,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let settings = format!("policy_sets: {{ candidate: {} }}\nquery: {{ timeout: 10m }}\n", candidate.display());
     let engine = Engine::start_at(&workspace, "127.0.0.1:0".parse()?, &settings).await;
     let started = Instant::now();
-    let batches = rows.div_ceil((REPORTERS * ROWS) as u64);
-    filling::fill(&engine, DISTINCT, batches).await?;
+    fill(&engine, rows.div_ceil(BATCH_ROWS as u64) as usize).await?;
     let kept = engine.number("SELECT count(*) FROM requests").await;
     println!(
         "{kept} rows in {:.0} s, {:.0} MB resident\n",
@@ -83,12 +82,21 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Sends so many batches of the last minute.
+async fn fill(engine: &Engine, count: usize) -> anyhow::Result<()> {
+    let (mut mesh, now_us) = (Mesh::new("replay-1", 1), mesh::now_us()?);
+    let batches = (0..DISTINCT).map(|_| mesh.batch(now_us - 60_000_000, now_us)).collect::<Result<Vec<_>, _>>()?;
+    let mut sending = batches.iter().cycle().take(count).cloned();
+    mesh::report(engine.grpc.to_string(), "replay-1".to_owned(), 1, None, || Ok(sending.next())).await?;
+    Ok(())
+}
+
 /// Policies of one service; with some changed, a caller loses its writes and a path is closed.
 fn policies(service: usize, is_changed: bool) -> String {
     let mut text = String::new();
     for number in 0..POLICIES_PER_SERVICE {
         let (caller, head) = ((service * 7 + number) % SERVICES, format!("@id(\"s{service}-{number}\") "));
-        let resource = format!("resource == Service::\"shop/s{service}\"");
+        let resource = format!("resource == Service::\"shop/service-{service}\"");
         // Writing to a text cannot fail.
         let _ = match number {
             0 => writeln!(
@@ -97,8 +105,8 @@ fn policies(service: usize, is_changed: bool) -> String {
             ),
             1 if is_changed => writeln!(
                 text,
-                "{head}forbid (principal, action, {resource}) when {{ context.path like \"/r{}/4*\" }};",
-                service % 7
+                "{head}forbid (principal, action, {resource}) when {{ context.path like \"*/r{}/4*\" }};",
+                service % 4
             ),
             2 => writeln!(
                 text,
@@ -106,8 +114,9 @@ fn policies(service: usize, is_changed: bool) -> String {
             ),
             _ => writeln!(
                 text,
-                "{head}permit (principal == Service::\"shop/s{caller}\", action in Action::\"write\", {resource})\n\
-                 when {{ context has user && context.path like \"/r{number}/*\" }};"
+                "{head}permit (principal == Service::\"shop/service-{caller}\", action in Action::\"write\", {resource})\n\
+                 when {{ context has user && context.path like \"*/r{}/*\" }};",
+                number % 4
             ),
         };
     }

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arrow::ipc::CompressionType;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
@@ -150,9 +148,5 @@ pub(crate) fn encode(rows: &[Row<'_>]) -> Vec<u8> {
     for row in rows {
         let _ = builder.push(row);
     }
-    let batch = builder.finish().unwrap();
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
-    writer.write(&batch).unwrap();
-    writer.into_inner().unwrap()
+    tollgate_attributes::encode(&builder.finish().unwrap()).unwrap()
 }
