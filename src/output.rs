@@ -102,3 +102,8 @@ mod tests {
         );
     }
 }
+
+/// A text as a terminal may see it: what it would obey is not shown to it, as strangers choose paths, names and headers.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

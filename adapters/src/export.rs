@@ -26,6 +26,14 @@ pub enum ExportError {
         /// What is wrong with name or value.
         why: String,
     },
+    /// A label cannot be sent with every series.
+    #[error("`{name}` cannot be a label of every series: {why}")]
+    Label {
+        /// Its name.
+        name: String,
+        /// What is wrong with name or value.
+        why: &'static str,
+    },
     /// The certificates of whoever signs cannot be read.
     #[error("certificates cannot be read from `{file}`: {why}")]
     Ca {

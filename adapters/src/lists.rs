@@ -30,6 +30,8 @@ impl HttpLists {
             .connect_timeout(CONNECT)
             .timeout(FETCH)
             .redirect(redirect::Policy::custom(follow))
+            // Another host must not learn what stands in the query, such as a key.
+            .referer(false)
             .user_agent(concat!("tollgate-engine/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client })

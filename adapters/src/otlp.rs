@@ -41,8 +41,10 @@ use crate::export::outbox::{Counts, Outbox, counts};
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 /// How long what waits is still tried once the engine has stopped.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// Records of one message; collectors take 4 MiB by default.
+/// Records of one message.
 const RECORDS_MAX: usize = 2_048;
+/// Their bytes: collectors take messages of 4 MiB by default, and one record is never that long.
+const RECORD_BYTES_MAX: usize = 3 << 20;
 
 /// Telemetry on its way to a collector.
 pub struct Otlp {
@@ -219,10 +221,17 @@ impl Convert {
     }
 }
 
-fn chunks<T>(mut items: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+/// In messages that collectors take.
+fn chunks<T: Message>(items: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items.into_iter().peekable();
     std::iter::from_fn(move || {
-        let rest = items.split_off(items.len().min(RECORDS_MAX));
-        let chunk = std::mem::replace(&mut items, rest);
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while let Some(item) = items.next_if(|item| {
+            bytes += item.encoded_len();
+            chunk.is_empty() || (chunk.len() < RECORDS_MAX && bytes <= RECORD_BYTES_MAX)
+        }) {
+            chunk.push(item);
+        }
         (!chunk.is_empty()).then_some(chunk)
     })
 }

@@ -19,7 +19,7 @@ use tollgate_promql::{Labels, METRIC_NAME};
 
 use self::messages::{Exemplar, Label, MetricMetadata, Sample, TimeSeries, WriteRequest};
 use crate::export::outbox::{Accepted, Counts, Outbox, Transport, counts};
-use crate::export::retry::Failure;
+use crate::export::retry::{Failure, Protocol};
 use crate::export::{ExportError, client};
 use crate::prometheus::{Counters, Exemplars, METRICS, Measure, Naming};
 
@@ -57,6 +57,7 @@ impl RemoteWrite {
     /// # Errors
     /// Names what cannot be used.
     pub fn new(options: RemoteWriteOptions) -> Result<Self, ExportError> {
+        check_labels(&options.labels)?;
         let headers = client::headers(&options.headers)?;
         let client = client::new(&options.url, options.ca.as_deref(), headers)?;
         let receiver = Receiver { client, url: options.url.clone() };
@@ -104,6 +105,28 @@ impl RemoteWrite {
     }
 }
 
+/// Receivers refuse everything that comes with a label twice, or with a name that is none.
+fn check_labels(labels: &[(String, String)]) -> Result<(), ExportError> {
+    let mut known = BTreeSet::new();
+    for (name, value) in labels {
+        let wrong = |why| Err(ExportError::Label { name: name.clone(), why });
+        let is_name = |(at, c): (usize, char)| c == '_' || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit());
+        if name.is_empty() || name.starts_with("__") || !name.chars().enumerate().all(is_name) {
+            return wrong("names are letters, digits and `_`, and begin with no digit and no `__`");
+        }
+        if name == "le" || [Naming::Istio, Naming::Own].iter().any(|naming| naming.has(name)) {
+            return wrong("series have such a label of their own");
+        }
+        if value.is_empty() {
+            return wrong("a label without a value is one that is not there");
+        }
+        if !known.insert(name) {
+            return wrong("it is there twice");
+        }
+    }
+    Ok(())
+}
+
 struct Receiver {
     client: reqwest::Client,
     url: String,
@@ -121,7 +144,7 @@ impl Transport for Receiver {
             .header(CONTENT_ENCODING, "snappy")
             .header("x-prometheus-remote-write-version", "0.1.0")
             .body(payload.clone());
-        client::send(request).await.map(|_| Accepted::default())
+        client::send(request, Protocol::RemoteWrite).await.map(|_| Accepted::default())
     }
 }
 

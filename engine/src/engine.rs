@@ -123,7 +123,7 @@ impl Engine {
             load(queries.own_context(), &sources, &config.mode, config.signals_every, None).await.map_err(refused)?;
         let loaded = Arc::new(loaded);
         lists.declare(&loaded.compiled.lists);
-        let publisher = Arc::new(Publisher::new(versions, &loaded, lists.pushed())?);
+        let publisher = Arc::new(lists.publish(|lists| Publisher::new(versions, &loaded, lists))?);
 
         let stop = CancellationToken::new();
         let scheduler = Scheduler::new(
@@ -333,10 +333,11 @@ impl Inner {
     /// Puts policies in force: from here on sessions push them.
     fn put_in_force(&self, loaded: &Arc<Loaded>) -> Result<(), DataError> {
         use tollgate_policies::PolicyKind::{Access, Shaping};
-        self.outlet.publisher.set_policies(loaded, self.lists.pushed())?;
+        // First, as it cannot fail: whoever may read less does so from now on, whatever becomes of the rest.
+        self.access.accept(loaded.compiled.data.as_ref());
+        self.lists.publish(|lists| self.outlet.publisher.set_policies(loaded, lists))?;
         self.outlet.fleet.set_limits(&loaded.limits());
         self.metrics.policies_accepted(loaded.count(Access), loaded.count(Shaping));
-        self.access.accept(loaded.compiled.data.as_ref());
         self.book.accept(Arc::clone(loaded));
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt as _};
 use object_store::ObjectStore;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tollgate_store::{MemoryLimits, Record, SealedFile, Store, StoreError, StoreOptions, View};
 
@@ -37,6 +38,8 @@ pub(crate) struct Kept {
     pub(crate) counting: Arc<Counting>,
     runtime: Option<Runtime>,
     handle: Handle,
+    /// The one place to look at files that queries could not read.
+    examining: Arc<Semaphore>,
 }
 
 impl Kept {
@@ -65,7 +68,7 @@ impl Kept {
             tracing::error!(file = aside.name, reason = aside.reason, rows = aside.rows, place, "set aside");
         }
         counting.restart_totals();
-        Ok(Self { store, counting, runtime: Some(runtime), handle })
+        Ok(Self { store, counting, runtime: Some(runtime), handle, examining: Arc::new(Semaphore::new(1)) })
     }
 
     /// Starts what has to be done all the time; it ends with `stop`.
@@ -101,9 +104,19 @@ impl Views for Kept {
 
     fn examine(&self, files: Vec<Arc<SealedFile>>) -> BoxFuture<'static, bool> {
         let store = Arc::clone(&self.store);
-        // On the store's own threads: a file is read whole.
-        let examined = self.handle.spawn(async move { store.examine(files).await });
-        async move { matches!(examined.await, Ok(Ok(true))) }.boxed()
+        // On the store's own threads: a file is read whole. One query after the other, so that sealing keeps the rest of them, and
+        // none for a query that nobody waits for any more.
+        let (handle, examining) = (self.handle.clone(), Arc::clone(&self.examining));
+        async move {
+            let Ok(place) = examining.acquire_owned().await else { return false };
+            let examined = handle.spawn(async move {
+                let gone = store.examine(files).await;
+                drop(place);
+                gone
+            });
+            matches!(examined.await, Ok(Ok(true)))
+        }
+        .boxed()
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Lists {
     stored: Stored,
     metrics: Arc<Metrics>,
     wake: Notify,
+    /// Whether reporters are still to get the lists as they are.
+    is_unpublished: Mutex<bool>,
     /// What [`Lists::now_ms`] counts from.
     started: (i64, Instant),
 }
@@ -86,8 +88,9 @@ impl Lists {
         metrics: Arc<Metrics>,
     ) -> Self {
         let started = (WallTime::now().us / 1_000, Instant::now());
-        let (keeper, tags, wake) = (Mutex::default(), Mutex::default(), Notify::new());
-        Self { keeper, tags, dir: policies, http, stored: Stored::new(data), metrics, wake, started }
+        let (keeper, tags, is_unpublished) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        let (stored, wake) = (Stored::new(data), Notify::new());
+        Self { keeper, tags, dir: policies, http, stored, metrics, wake, is_unpublished, started }
     }
 
     /// Milliseconds since the epoch, by a clock that never goes back.
@@ -107,12 +110,12 @@ impl Lists {
                 Origin::File(file) => {
                     self.take(&mut keeper, declaration, files::read(&self.dir, file));
                 }
-                Origin::Url(_) if !held.contains(&declaration.name) => {
-                    if let Some((bytes, fetched_ms)) = self.stored.read(declaration) {
-                        keeper.restore(&declaration.name, &bytes, fetched_ms);
-                    }
-                }
                 Origin::Url(_) => {}
+            }
+            if !keeper.lists().any(|list| list.name == declaration.name)
+                && let Some((bytes, fetched_ms)) = self.stored.read(declaration)
+            {
+                keeper.restore(&declaration.name, &bytes, fetched_ms);
             }
         }
         self.stored.retain(declarations);
@@ -134,13 +137,18 @@ impl Lists {
         has_changed
     }
 
-    /// The last good entries of every list.
-    pub(crate) fn pushed(&self) -> PushedLists {
-        self.keeper.lock().lists().map(|list| (list.name.clone(), list.clone())).collect()
+    /// Hands on the last good entries of every list, one time after the other, so that no older state follows a newer one. What fails
+    /// is tried again by [`Lists::run`].
+    pub(crate) fn publish<T, E>(&self, publish: impl FnOnce(PushedLists) -> Result<T, E>) -> Result<T, E> {
+        let mut is_unpublished = self.is_unpublished.lock();
+        let lists = self.keeper.lock().lists().map(|list| (list.name.clone(), list.clone())).collect();
+        let published = publish(lists);
+        *is_unpublished = published.is_err();
+        published
     }
 
-    /// Fetches what is due, for ever, and calls `changed` when a list is another one.
-    pub(crate) async fn run(self: Arc<Self>, changed: impl Fn(PushedLists)) {
+    /// Fetches what is due, for ever, and calls `changed` when a list is another one, or could not be published before.
+    pub(crate) async fn run(self: Arc<Self>, changed: impl Fn()) {
         let mut fetches = JoinSet::new();
         let mut under_way = BTreeSet::new();
         loop {
@@ -156,11 +164,16 @@ impl Lists {
                     let Ok(Fetch { declaration, fetched }) = fetch else { under_way.clear(); continue };
                     under_way.remove(&declaration.name);
                     if self.arrived(declaration, fetched).await == Outcome::Changed {
-                        changed(self.pushed());
+                        changed();
                     }
                 }
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(sleep.min(SLEEP_MAX)) => {}
+                () = tokio::time::sleep(sleep.min(SLEEP_MAX)) => {
+                    let is_unpublished = *self.is_unpublished.lock();
+                    if is_unpublished {
+                        changed();
+                    }
+                }
             }
         }
     }
@@ -205,14 +218,11 @@ impl Lists {
     fn take(&self, keeper: &mut Keeper, declaration: &Declaration, fetched: Result<FetchedList, String>) -> Outcome {
         let (name, now_ms) = (&declaration.name, self.now_ms());
         let outcome = match fetched {
-            Ok(FetchedList::Unchanged) => {
-                keeper.unchanged(name, now_ms);
-                Outcome::Unchanged
-            }
+            Ok(FetchedList::Unchanged) => keeper.unchanged(name, now_ms),
             Ok(FetchedList::Entries { bytes, tag }) => {
                 let outcome = keeper.fetched(name, Ok(&bytes), now_ms);
                 if outcome != Outcome::Failed {
-                    self.note(declaration, &bytes, tag, now_ms);
+                    self.note(declaration, &bytes, tag, outcome, now_ms);
                 }
                 outcome
             }
@@ -237,14 +247,15 @@ impl Lists {
         outcome
     }
 
-    fn note(&self, declaration: &Declaration, bytes: &Bytes, tag: Option<String>, now_ms: u64) {
+    fn note(&self, declaration: &Declaration, bytes: &Bytes, tag: Option<String>, outcome: Outcome, now_ms: u64) {
         let mut tags = self.tags.lock();
         match tag {
             Some(tag) => drop(tags.insert(declaration.name.clone(), tag)),
             None => drop(tags.remove(&declaration.name)),
         }
         drop(tags);
-        if matches!(declaration.origin, Origin::Url(_)) {
+        // A file is looked at whenever anything beside it changes.
+        if matches!(declaration.origin, Origin::Url(_)) || outcome == Outcome::Changed {
             self.stored.write(declaration, bytes, now_ms);
         }
     }

@@ -70,16 +70,30 @@ pub(super) fn is_guarded(auth: &Auth, tls: Option<&Tls>) -> bool {
     tls.is_some_and(|tls| tls.client_ca.is_some() || !auth.tokens.is_empty())
 }
 
+/// Whether somebody can be called so.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name != "anonymous" && !name.contains(':') && !name.chars().any(char::is_control)
+}
+
 impl Auth {
     pub(super) fn problems(&self, tls: Option<&Tls>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |message: String| problems.push(Problem::new(message));
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            let Certificate { subject, name, .. } = certificate;
+            if self.certificates[..index].iter().any(|earlier| earlier.subject == *subject) {
+                problem(format!("`auth.certificates`: `{subject}` is there twice"));
+            }
+            if !is_name(name) {
+                problem(format!("`auth.certificates`: `{name}` is no name: it may not be `anonymous` or have a `:`"));
+            }
+        }
         for (index, token) in self.tokens.iter().enumerate() {
             let name = &token.name;
             if self.tokens[..index].iter().any(|earlier| earlier.name == *name) {
                 problem(format!("`auth.tokens`: the name `{name}` is there twice"));
             }
-            if name.is_empty() || name == "anonymous" || name.contains(':') || name.chars().any(char::is_control) {
+            if !is_name(name) {
                 problem(format!("`auth.tokens`: `{name}` is no name: it may not be `anonymous` or have a `:`"));
             }
             let forms = [token.token.is_some(), token.sha256.is_some(), token.token_file.is_some()];

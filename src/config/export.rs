@@ -28,6 +28,7 @@ pub(crate) struct Export {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RemoteWriteSettings {
     /// `http://prometheus:9090/api/v1/write`
+    #[serde(serialize_with = "without_query")]
     pub(crate) url: String,
     /// Sent with everything.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -48,6 +49,7 @@ fn rhythm() -> DurationText {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OtlpSettings {
     /// `http://collector:4317`
+    #[serde(serialize_with = "without_query")]
     pub(crate) endpoint: String,
     #[serde(default)]
     pub(crate) protocol: ProtocolWord,
@@ -69,6 +71,14 @@ pub(crate) struct OtlpSettings {
 
 fn slow() -> DurationText {
     DurationText(Duration::from_secs(1))
+}
+
+/// What stands in a query may be a token.
+fn without_query<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match url.split_once('?') {
+        Some((url, _)) => serializer.serialize_str(&format!("{url}?(hidden)")),
+        None => serializer.serialize_str(url),
+    }
 }
 
 /// A text that is not printed.

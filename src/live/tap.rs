@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use serde::Deserialize;
@@ -10,11 +11,14 @@ use serde_json::Value;
 
 use super::args::TapArgs;
 use super::events::{Event, Events};
-use crate::output::Format;
+use crate::output::{self, Format};
 use crate::{client, shutdown};
 
 /// What a person sees of a request unless it says otherwise.
 const COLUMNS: &str = "time, source, destination, method, path, status, duration_us, decision, reason";
+
+/// The engine says something each five seconds, if only that it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the command. It ends after the rows that were asked for or with Ctrl-C; when the engine ends, that is an error.
 pub(crate) fn run(args: &TapArgs) -> anyhow::Result<()> {
@@ -35,7 +39,10 @@ async fn follow(args: &TapArgs) -> anyhow::Result<()> {
     let parameters: Vec<_> = parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let mut stream = client::stream(&args.engine.engine, "/v1/tail", &parameters, "text/event-stream").await?;
     let (mut events, mut lines) = (Events::default(), Lines::new(args.output));
-    while let Some(bytes) = stream.next().await? {
+    loop {
+        let next = tokio::time::timeout(SILENCE_MAX, stream.next()).await;
+        let next = next.map_err(|_| anyhow!("the engine has been silent for {} s", SILENCE_MAX.as_secs()))?;
+        let Some(bytes) = next? else { bail!("the engine broke off") };
         events.push(&bytes);
         while let Some(Event { name, data }) = events.event()? {
             match name.as_str() {
@@ -56,7 +63,6 @@ async fn follow(args: &TapArgs) -> anyhow::Result<()> {
         }
         lines.flush()?;
     }
-    bail!("the engine broke off")
 }
 
 /// One row of JSON, in its order.
@@ -146,8 +152,7 @@ impl Lines {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        // What a terminal would obey is not shown to it: paths and headers are chosen by strangers.
-        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        Value::String(text) => output::shown(text),
         Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }

@@ -116,7 +116,7 @@ impl Unit {
     fn write(self, value: &Value) -> String {
         let Some(number) = value.as_f64() else {
             return match (value, self) {
-                (Value::String(text), _) => text.clone(),
+                (Value::String(text), _) => output::shown(text),
                 // A caller that nobody identified.
                 (_, Self::Name) => "(anonymous)".to_owned(),
                 _ => String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::ExportError;
-use super::retry::{self, Failure};
+use super::retry::{self, Failure, Protocol};
 
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +41,13 @@ pub(crate) fn check(endpoint: &str) -> Result<(), ExportError> {
     if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
         return Err(wrong("write it as http://HOST:PORT or https://HOST:PORT".to_owned()));
     }
-    reqwest::Url::parse(endpoint).map(drop).map_err(|error| wrong(error.to_string()))
+    let url = reqwest::Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let host = url.host_str().unwrap_or_default();
+        let why = "it holds a name or a password: send them in `headers`, which are not printed".to_owned();
+        return Err(ExportError::Endpoint { endpoint: format!("{}://…@{host}", url.scheme()), why });
+    }
+    Ok(())
 }
 
 /// Headers, which are not shown where requests are logged.
@@ -62,9 +68,11 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, ExportError> {
 }
 
 /// Sends a request and gives the body of its answer.
-pub(crate) async fn send(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn send(request: reqwest::RequestBuilder, protocol: Protocol) -> Result<Vec<u8>, Failure> {
     let answer = request.send().await;
-    let mut answer = answer.map_err(|error| Failure { is_retryable: true, after: None, why: causes(&error) })?;
+    // Its URL may hold a token, and is known to whoever reads the log.
+    let failed = |error: reqwest::Error| causes(&error.without_url());
+    let mut answer = answer.map_err(|error| Failure { is_retryable: true, after: None, why: failed(error) })?;
     let status = answer.status();
     let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = Vec::new();
@@ -76,7 +84,7 @@ pub(crate) async fn send(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Fa
     }
     match status.is_success() {
         true => Ok(body),
-        false => Err(retry::of_http(status.as_u16(), after.map(Duration::from_secs), &body)),
+        false => Err(retry::of_http(protocol, status.as_u16(), after.map(Duration::from_secs), &body)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which failures pass, and how long to wait: as OTLP's specification says, for gRPC and for HTTP;
-//! Prometheus' remote write agrees for HTTP, and adds 500.
+//! Which failures pass, and how long to wait: as OTLP's specification says, for gRPC and for HTTP, and as Prometheus' remote write
+//! says, for HTTP.
 
 use std::time::Duration;
 
@@ -40,13 +40,31 @@ pub(crate) fn of_grpc(status: &Status) -> Failure {
     Failure { is_retryable, after, why: format!("{:?}: {}", status.code(), status.message()) }
 }
 
+/// Whose rules for statuses of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// <https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes>
+    Otlp,
+    /// <https://prometheus.io/docs/specs/prw/remote_write_spec/#retries-backoff>
+    RemoteWrite,
+}
+
+impl Protocol {
+    fn retries(self, status: u16) -> bool {
+        match self {
+            Self::Otlp => matches!(status, 429 | 502 | 503 | 504),
+            Self::RemoteWrite => matches!(status, 429 | 500..=599),
+        }
+    }
+}
+
 /// A status of HTTP, with `Retry-After` and the beginning of the body.
-pub(crate) fn of_http(status: u16, after: Option<Duration>, body: &[u8]) -> Failure {
+pub(crate) fn of_http(protocol: Protocol, status: u16, after: Option<Duration>, body: &[u8]) -> Failure {
     // Bodies of refusals are a `google.rpc.Status` in protobuf, of which one field is text.
     let message = RpcStatus::decode(body).map(|status| status.message);
     let message = message.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned());
     let excerpt = &message[..message.floor_char_boundary(EXCERPT_BYTES)];
-    let is_retryable = matches!(status, 429 | 500 | 502 | 503 | 504);
+    let is_retryable = protocol.retries(status);
     Failure { is_retryable, after: after.filter(|_| is_retryable), why: format!("HTTP status {status}: {excerpt}") }
 }
 
@@ -136,17 +154,26 @@ mod tests {
         }
         let full = of_grpc(&with_retry_info(Code::ResourceExhausted, 7));
         assert_eq!((full.is_retryable, full.after), (true, Some(Duration::from_millis(7_500))));
-        for (status, is_retryable) in [(429, true), (503, true), (400, false), (404, false), (409, false)] {
-            assert_eq!(of_http(status, None, b"").is_retryable, is_retryable, "{status}");
+        for (status, otlp, remote_write) in [
+            (429, true, true),
+            (503, true, true),
+            (500, false, true),
+            (507, false, true),
+            (400, false, false),
+            (404, false, false),
+            (409, false, false),
+        ] {
+            assert_eq!(of_http(Protocol::Otlp, status, None, b"").is_retryable, otlp, "{status}");
+            assert_eq!(of_http(Protocol::RemoteWrite, status, None, b"").is_retryable, remote_write, "{status}");
         }
     }
 
     #[test]
     fn the_reason_of_a_refusal_is_read_from_protobuf_and_from_text() {
         let status = RpcStatus { message: "no such tenant".to_owned(), details: vec![] }.encode_to_vec();
-        assert_eq!(of_http(400, None, &status).why, "HTTP status 400: no such tenant");
-        assert_eq!(of_http(400, None, b"go away").why, "HTTP status 400: go away");
-        assert!(of_http(400, None, "ä".repeat(1_000).as_bytes()).why.len() < 250);
+        assert_eq!(of_http(Protocol::Otlp, 400, None, &status).why, "HTTP status 400: no such tenant");
+        assert_eq!(of_http(Protocol::Otlp, 400, None, b"go away").why, "HTTP status 400: go away");
+        assert!(of_http(Protocol::Otlp, 400, None, "ä".repeat(1_000).as_bytes()).why.len() < 250);
     }
 
     #[test]

@@ -17,6 +17,9 @@ impl Authorization {
 #[tonic::async_trait]
 impl v1::authorization_server::Authorization for Authorization {
     async fn check(&self, request: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>, Status> {
+        // It tells of any service and may take its tokens, so whoever asks has to be one who reports.
+        let identity = super::identity(request.extensions())?;
+        self.engine.may_report(&identity, identity.name()).map_err(|error| super::refused(&error))?;
         let request = request.into_inner();
         for (field, value) in [("destination", &request.destination), ("method", &request.method)] {
             if value.is_empty() {

@@ -15,7 +15,7 @@ use super::payload::{self, Payload};
 use crate::export::ExportError;
 use crate::export::client::{self, CONNECT_TIMEOUT, TIMEOUT, USER_AGENT, causes};
 use crate::export::outbox::{Accepted, Transport};
-use crate::export::retry::{self, Failure};
+use crate::export::retry::{self, Failure, Protocol};
 
 /// Where systems keep the certificates that they trust.
 const SYSTEM_CAS: [&str; 3] =
@@ -80,7 +80,7 @@ impl Transport for Open {
                 let signal = payload.signal();
                 let url = format!("{}/v1/{}", endpoint.trim_end_matches('/'), signal.name());
                 let request = client.post(url).header(CONTENT_TYPE, "application/x-protobuf");
-                let body = client::send(request.body(payload.encode())).await?;
+                let body = client::send(request.body(payload.encode()), Protocol::Otlp).await?;
                 // Some collectors answer with an empty body or JSON: what was taken was taken.
                 Ok(payload::accepted(signal, body.into()).unwrap_or_default())
             }

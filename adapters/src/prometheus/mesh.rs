@@ -17,6 +17,8 @@ use super::naming::Naming;
 use super::{Asked, Served};
 use crate::http::{Asking, failed, internal};
 
+/// What an exemplar tells of its request, beside the labels of its series.
+const EXEMPLAR: [&str; 3] = ["trace_id", "duration_us", "time"];
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -25,8 +27,8 @@ pub(super) async fn scrape(asked: Asked, headers: HeaderMap) -> Response {
     let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut ranges = accepts.flat_map(|value| value.split(','));
     let is_open = ranges.any(|range| range.trim_start().starts_with("application/openmetrics-text"));
-    // An exemplar is of one request, and is shown to those who may read the traces of all.
-    let shows_traces = is_open && reader.reads_every("requests", "trace_id");
+    // An exemplar is of one request, and is shown to those who may read as much of all.
+    let shows_traces = is_open && EXEMPLAR.iter().all(|column| reader.reads_every("requests", column));
     let exemplars = shows_traces.then(|| Exemplars::of(&served.engine, &served.exemplars));
     // Up to tens of thousands of series: work for a thread of its own.
     let page = tokio::task::spawn_blocking(move || page(&served, &reader, is_open, exemplars.as_ref())).await;

@@ -114,6 +114,11 @@ impl Naming {
         }
     }
 
+    /// Whether series have a label of this name.
+    pub(crate) fn has(self, label: &str) -> bool {
+        self.rules().iter().any(|rule| rule.0 == label)
+    }
+
     /// The columns that these labels follow from, in their order; all of them where no labels are named.
     pub(super) fn columns<'a>(self, labels: Option<impl Iterator<Item = &'a str> + Clone>) -> Vec<Column> {
         let is_wanted = |rule: &&Rule| labels.as_ref().is_none_or(|labels| labels.clone().any(|label| label == rule.0));

@@ -38,6 +38,8 @@ pub(crate) const POLICY: Place = ROUTE;
 pub(crate) const METHOD: Place = names(32);
 pub(crate) const DIRECTION: Place = words(24);
 pub(crate) const EFFECT: Place = DIRECTION;
+/// Who calls whom, as seen from which side.
+pub(crate) const EDGE: [Place; 3] = [DIRECTION, SOURCE, DESTINATION];
 pub(crate) const STATUS: Place = codes(14, 10);
 pub(crate) const DECISION: Place = words(6);
 pub(crate) const MTLS: Place = codes(4, 2);

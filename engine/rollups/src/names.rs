@@ -63,6 +63,11 @@ impl Names {
         self.texts.get(number as usize).map_or("", |text| text)
     }
 
+    /// Whether half of the bound is used.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.texts.len() > self.names_max / 2 || self.bytes > self.bytes_max / 2
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         // Beside its text, a name takes two pointers of 16 bytes, the counts that they share, and its place in the map.
         self.bytes + self.texts.len() * 64

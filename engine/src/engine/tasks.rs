@@ -12,7 +12,6 @@ use tracing::Instrument as _;
 use super::{Engine, Inner};
 use crate::book::{Loaded, load};
 use crate::clock::WallTime;
-use crate::lists::PushedLists;
 use crate::signals::SignalFile;
 use crate::watcher::Watcher;
 
@@ -118,7 +117,7 @@ impl Inner {
     }
 
     async fn fetch_lists(self: Arc<Self>) {
-        Arc::clone(&self.lists).run(|lists| self.publish_lists(lists)).await;
+        Arc::clone(&self.lists).run(|| self.publish_lists()).await;
     }
 
     /// A list that is a file beside the policies is in force as soon as it is saved.
@@ -127,13 +126,13 @@ impl Inner {
             touched.notified().await;
             let lists = Arc::clone(&self.lists);
             if tokio::task::spawn_blocking(move || lists.touched()).await.unwrap_or(false) {
-                self.publish_lists(self.lists.pushed());
+                self.publish_lists();
             }
         }
     }
 
-    fn publish_lists(&self, lists: PushedLists) {
-        if let Err(error) = self.outlet.publisher.set_lists(lists) {
+    fn publish_lists(&self) {
+        if let Err(error) = self.lists.publish(|lists| self.outlet.publisher.set_lists(lists)) {
             tracing::error!(%error, "lists cannot be pushed until this is mended");
         }
     }

@@ -22,21 +22,30 @@ impl ListsHeld {
     }
 
     /// What makes its lists those of a slice. A whole snapshot names those too that stay.
+    ///
+    /// INVARIANT: what a reporter holds of a list that its policies read is never taken away, only replaced: an engine that has no
+    /// entries itself, or no room for them in this snapshot, must not open what a list keeps shut.
     pub(super) fn due(&self, slice: &Slice, lists: &PushedLists, is_whole: bool) -> Vec<v1::List> {
         let mut due = Vec::new();
         let mut bytes = 0;
-        let wanted = || slice.lists().iter().filter_map(|name| lists.get(&**name));
-        for list in wanted() {
-            if self.held.get(&list.name) == Some(&list.digest) {
-                let (name, digest) = (list.name.clone(), list.digest.clone());
-                due.extend(is_whole.then(|| v1::List { name, digest, held: true, ..v1::List::default() }));
-            } else if bytes == 0 || bytes + list.entries.len() <= BYTES_MAX {
-                bytes += list.entries.len();
-                due.push(list.clone());
+        for name in slice.lists() {
+            let (list, held) = (lists.get(&**name), self.held.get(&**name));
+            let newer = list.filter(|list| held != Some(&list.digest));
+            match newer.filter(|list| bytes == 0 || bytes + list.entries.len() <= BYTES_MAX) {
+                Some(list) => {
+                    bytes += list.entries.len();
+                    due.push(list.clone());
+                }
+                None => due.extend(held.filter(|_| is_whole).map(|digest| v1::List {
+                    name: name.to_string(),
+                    digest: digest.clone(),
+                    held: true,
+                    ..v1::List::default()
+                })),
             }
         }
         if !is_whole {
-            let gone = self.held.keys().filter(|name| !wanted().any(|list| list.name == **name));
+            let gone = self.held.keys().filter(|name| !slice.lists().iter().any(|read| **read == ***name));
             due.extend(gone.map(|name| v1::List { name: name.clone(), ..v1::List::default() }));
         }
         due

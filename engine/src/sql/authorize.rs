@@ -33,6 +33,8 @@ pub(crate) const NAME: &str = "authorize";
 const REASON: &str = "reason";
 const TIME: &str = "time";
 const LABELS: &str = "labels";
+/// Columns whose like it tells: who may not see these may not have them computed.
+const ANSWERED: [&str; 2] = ["decision", "policies"];
 
 /// The function. It reads requests from the table that it was made with, so that whoever is shown other requests in a
 /// session registers one of its own there.
@@ -121,7 +123,7 @@ impl Authorized {
         let authorized =
             Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())), requests, judge, columns, headers };
         // Whoever is not shown a column gets no answer that hangs on it.
-        let missing = authorized.needed().find(|name| shown.index_of(name).is_err());
+        let missing = authorized.needed().chain(ANSWERED).find(|name| shown.index_of(name).is_err());
         match missing {
             Some(name) => {
                 let message = format!("the policies read `{name}`, which the requests that you see do not have");

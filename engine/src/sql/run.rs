@@ -201,12 +201,21 @@ fn is_of_files(error: &DataFusionError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         let is_of_arrow = matches!(error.downcast_ref(), Some(ArrowError::ParquetError(_)));
-        if is_of_arrow || error.is::<ParquetError>() || error.is::<object_store::Error>() {
+        if is_of_arrow || error.is::<ParquetError>() || error.downcast_ref().is_some_and(is_of_object) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+/// Whether it may be the file's fault. What a remote store does not answer in time is good for all that is known.
+fn is_of_object(error: &object_store::Error) -> bool {
+    match error {
+        object_store::Error::NotFound { .. } => true,
+        object_store::Error::Generic { store, .. } => *store == "LocalFileSystem",
+        _ => false,
+    }
 }
 
 async fn stream(

@@ -119,21 +119,20 @@ impl Keeper {
                 kept.went_well(now_ms);
                 if is_same { Outcome::Unchanged } else { Outcome::Changed }
             }
-            Err(problem) => {
-                let retry = RETRY_MIN.saturating_mul(1 << kept.failures.min(20)).min(kept.declaration.refresh);
-                kept.failures += 1;
-                kept.problem = Some(problem);
-                kept.due_ms = now_ms.saturating_add(millis(retry));
-                Outcome::Failed
-            }
+            Err(problem) => kept.went_wrong(problem, now_ms),
         }
     }
 
-    /// The source says that nothing has changed.
-    pub fn unchanged(&mut self, name: &str, now_ms: u64) {
-        if let Some(kept) = self.kept.get_mut(name) {
-            kept.went_well(now_ms);
-            kept.good.iter_mut().for_each(|good| good.fetched_ms = now_ms);
+    /// The source says that nothing has changed, which it can know only of entries that are held.
+    pub fn unchanged(&mut self, name: &str, now_ms: u64) -> Outcome {
+        let Some(kept) = self.kept.get_mut(name) else { return Outcome::Unchanged };
+        match &mut kept.good {
+            Some(good) => {
+                good.fetched_ms = now_ms;
+                kept.went_well(now_ms);
+                Outcome::Unchanged
+            }
+            None => kept.went_wrong("it says that nothing has changed, and nothing is held".to_owned(), now_ms),
         }
     }
 
@@ -180,6 +179,14 @@ impl Kept {
 
     fn bytes(&self) -> Option<usize> {
         self.good.as_ref().map(|good| good.list.entries.len())
+    }
+
+    fn went_wrong(&mut self, problem: String, now_ms: u64) -> Outcome {
+        let retry = RETRY_MIN.saturating_mul(1 << self.failures.min(20)).min(self.declaration.refresh);
+        self.failures += 1;
+        self.problem = Some(problem);
+        self.due_ms = now_ms.saturating_add(millis(retry));
+        Outcome::Failed
     }
 
     fn went_well(&mut self, now_ms: u64) {

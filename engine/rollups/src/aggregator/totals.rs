@@ -1,8 +1,10 @@
 //! What was counted since a moment, by key: the counters that a process shows.
 //!
-//! INVARIANT: no number falls. A key is given up for good when there is no room for it, and keys that nothing was counted for
-//! in [`IDLE_US`] make room only when there is none; one that comes back begins at zero, as after a restart.
+//! INVARIANT: no number falls, nor does a sum over keys of one edge: direction, source and destination. A key is given up for good
+//! when there is no room for it, and edges that nothing was counted for in [`IDLE_US`] make room only when there is little; one
+//! that comes back begins at zero, as after a restart.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::TimestampMicrosecondArray;
@@ -13,12 +15,12 @@ use super::Limits;
 use crate::cell::Cell as _;
 use crate::emit::{Texts, unordered};
 use crate::interval::{Bounds, Interval};
-use crate::key::{Holds, Place};
+use crate::key::{EDGE, Holds, Place};
 use crate::names::{ABSENT, Names};
 use crate::rows::words;
 use crate::traffic::{STEPS, Tally};
 
-/// A key without requests for as long may make room.
+/// An edge without requests for as long may make room.
 const IDLE_US: i64 = 3_600_000_000;
 /// A number of the aggregator's names whose number here is not known yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -56,7 +58,7 @@ impl Totals {
     /// Adds a second that is over, whose keys are numbers of these names and words.
     pub(super) fn add(&mut self, second: &Interval<Tally>, names: &Names, words: &Names) {
         self.newest_us = self.newest_us.max(second.start_us);
-        if self.counted.keys.len() >= self.bounds.keys_max / 2 {
+        if self.counted.keys.len() >= self.bounds.keys_max / 2 || self.names.is_half_full() {
             self.make_room();
         }
         for (key, cell) in second.keys.iter().zip(&second.cells) {
@@ -98,25 +100,41 @@ impl Totals {
         translated
     }
 
-    /// Leaves out what was not counted for long.
+    /// Leaves out what was not counted for long, with its names: whole edges, as a series may count several keys of one.
     fn make_room(&mut self) {
         let idle_since = self.newest_us.saturating_sub(IDLE_US);
-        let is_kept = |heard: &i64| *heard >= idle_since;
+        let edge = EDGE.iter().fold(0, |mask, place| mask | place.mask());
+        let mut heard = HashMap::<u128, i64>::new();
+        for (key, heard_us) in self.counted.keys.iter().zip(&self.heard_us) {
+            let heard = heard.entry(key & edge).or_insert(*heard_us);
+            *heard = (*heard).max(*heard_us);
+        }
+        let is_kept = |key: &u128| heard.get(&(key & edge)).is_some_and(|heard| *heard >= idle_since);
         // Rebuilding costs as much as a scrape: only where a quarter goes.
-        if self.heard_us.iter().filter(|heard| is_kept(heard)).count() * 4 > self.heard_us.len() * 3 {
+        if self.counted.keys.iter().filter(|key| is_kept(key)).count() * 4 > self.counted.keys.len() * 3 {
             return;
         }
-        let mut kept = Interval::<Tally>::new(0, self.counted.keys.len());
-        let mut heard_us = Vec::new();
-        self.bounds.cells = 0;
-        for ((key, cell), heard) in self.counted.keys.iter().zip(&self.counted.cells).zip(&self.heard_us) {
-            if is_kept(heard) {
-                let place = kept.place(*key, 0, &mut self.bounds);
-                kept.cells[place].absorb(cell);
-                heard_us.resize(kept.cells.len(), *heard);
+        let fresh = Self {
+            names: self.names.renewed(),
+            words: words(),
+            counted: Interval::new(0, 64),
+            heard_us: Vec::new(),
+            bounds: Bounds { cells: 0, ..self.bounds.clone() },
+            newest_us: self.newest_us,
+            known_names: Vec::new(),
+            known_words: Vec::new(),
+        };
+        let old = std::mem::replace(self, fresh);
+        for ((key, cell), heard_us) in old.counted.keys.iter().zip(&old.counted.cells).zip(&old.heard_us) {
+            if is_kept(key) {
+                let key = self.translate(*key, &old.names, &old.words);
+                let place = self.counted.place(key, 0, &mut self.bounds);
+                self.counted.cells[place].absorb(cell);
+                self.heard_us.resize(self.counted.cells.len(), *heard_us);
             }
         }
-        (self.counted, self.heard_us) = (kept, heard_us);
+        // They were those of the old names.
+        self.forget_numbers();
     }
 }
 

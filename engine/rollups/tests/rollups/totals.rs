@@ -133,6 +133,54 @@ fn keys_that_were_idle_for_an_hour_make_room() {
 }
 
 #[test]
+fn no_series_of_an_edge_falls_while_the_edge_is_busy() {
+    let mut aggregator = Aggregator::new(Limits { keys_max: 40, ..Limits::default() });
+    let request = |time: i64, destination: &str, route: String| Request {
+        time,
+        source: "s".to_owned(),
+        destination: destination.to_owned(),
+        route,
+        status: Some(200),
+        decision: "allow",
+        method: "GET",
+        direction: "inbound",
+        weight: 1,
+        ..Request::default()
+    };
+    let (minute, of_busy) = (60_000_000, |keys: &BTreeMap<Vec<String>, i64>| -> i64 {
+        keys.iter().filter(|(key, _)| key.iter().any(|name| name == "busy")).map(|(_, requests)| requests).sum()
+    });
+    for n in 0..20 {
+        let idle = request(n * minute, "idle", format!("r-{n}"));
+        aggregator.add(&batch(&[request(n * minute, "busy", format!("r-{}", n % 5)), idle])).unwrap();
+    }
+    // The routes of the busy edge are idle for an hour, and the edge is not.
+    for n in 0..60 {
+        aggregator.add(&batch(&[request((20 + 2 * n) * minute, "busy", format!("s-{}", n % 3))])).unwrap();
+        assert_eq!(of_busy(&requests_by_key(&mut aggregator)), 21 + n);
+    }
+    assert_eq!(requests_by_key(&mut aggregator).len(), 8, "what was idle as a whole made room");
+}
+
+#[test]
+fn names_that_are_used_no_more_make_room() {
+    let mut aggregator = Aggregator::new(Limits { names_max: 40, ..Limits::default() });
+    for hour in 0..100_i64 {
+        let request = Request {
+            time: hour * 7_200_000_000,
+            source: format!("s-{hour}"),
+            destination: format!("d-{hour}"),
+            weight: 1,
+            ..Request::default()
+        };
+        aggregator.add(&batch(&[request])).unwrap();
+        drop(aggregator.take());
+    }
+    let keys = requests_by_key(&mut aggregator);
+    assert!(keys.keys().any(|key| key.iter().any(|name| name == "s-99")), "{keys:?}");
+}
+
+#[test]
 fn a_restart_begins_at_nothing() {
     let mut aggregator = Aggregator::new(Limits::default());
     aggregator.add(&batch(&[Request { weight: 3, ..Request::default() }])).unwrap();

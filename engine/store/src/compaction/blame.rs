@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::plan::Job;
 use crate::sealed::State;
@@ -58,7 +59,13 @@ impl State {
                 return Some(Fault::Damaged(problem));
             }
             Ok(None) => match checker.label(file) {
-                Ok(()) if is_local => checker.check(file).err()?,
+                Ok(()) if is_local => match checker.check(file) {
+                    Err(problem) => problem,
+                    Ok(_) => {
+                        self.setbacks.lock().was_read(&file.key);
+                        return None;
+                    }
+                },
                 Err(Unserved::Newer(problem)) => return Some(Fault::NotForUs(problem)),
                 Err(Unserved::Foreign(problem)) => return Some(Fault::Damaged(problem)),
                 _ => return None,
@@ -70,7 +77,7 @@ impl State {
             // A store that is away, or was: its files are good for all that is known.
             _ => return None,
         };
-        self.setbacks.lock().is_unread_again(&file.key).then_some(Fault::Damaged(problem))
+        self.setbacks.lock().is_unread_again(&file.key, Instant::now()).then_some(Fault::Damaged(problem))
     }
 }
 

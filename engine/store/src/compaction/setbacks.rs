@@ -1,6 +1,6 @@
 //! What went wrong in compaction, so that one directory does not keep the others waiting.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use object_store::path::Path;
@@ -14,7 +14,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(if cfg!(test) { 0 } else {
 #[derive(Debug, Default)]
 pub(crate) struct Setbacks {
     deferred: HashMap<String, Instant>,
-    unread: HashSet<Path>,
+    /// Since when a file could not be read.
+    unread: HashMap<Path, Instant>,
 }
 
 impl Setbacks {
@@ -27,9 +28,16 @@ impl Setbacks {
         self.deferred.get(directory).is_some_and(|until| now < *until)
     }
 
-    /// Notes that a file could not be read; says whether that has happened before.
-    pub(super) fn is_unread_again(&mut self, file: &Path) -> bool {
-        !self.unread.insert(file.clone())
+    /// Notes that a file could not be read; says whether that was so a while ago, too. What fails for a moment, such as a mount that
+    /// is away, fails for many queries at once.
+    pub(super) fn is_unread_again(&mut self, file: &Path, now: Instant) -> bool {
+        let since = *self.unread.entry(file.clone()).or_insert(now);
+        since < now && now.duration_since(since) >= WAIT
+    }
+
+    /// A file was read after all.
+    pub(super) fn was_read(&mut self, file: &Path) {
+        self.unread.remove(file);
     }
 
     /// Forgets a directory, whose files were rewritten, and these files.
@@ -58,9 +66,18 @@ mod tests {
 
     #[test]
     fn a_file_that_was_read_meanwhile_starts_anew() {
-        let (mut setbacks, file) = (Setbacks::default(), Path::from("a/b"));
-        assert!(!setbacks.is_unread_again(&file) && setbacks.is_unread_again(&file));
+        let (mut setbacks, file, now) = (Setbacks::default(), Path::from("a/b"), Instant::now());
+        let later = |minutes: u64| now + Duration::from_secs(60 * minutes);
+        assert!(!setbacks.is_unread_again(&file, now) && setbacks.is_unread_again(&file, later(1)));
         setbacks.forget("a", [&file]);
-        assert!(!setbacks.is_unread_again(&file));
+        assert!(!setbacks.is_unread_again(&file, later(2)));
+        setbacks.was_read(&file);
+        assert!(!setbacks.is_unread_again(&file, later(3)));
+    }
+
+    #[test]
+    fn many_failures_at_one_moment_are_one() {
+        let (mut setbacks, file, now) = (Setbacks::default(), Path::from("a/b"), Instant::now());
+        assert!(!setbacks.is_unread_again(&file, now) && !setbacks.is_unread_again(&file, now));
     }
 }
