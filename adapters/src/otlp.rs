@@ -18,14 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tollgate_engine::{Engine, Tap};
 
@@ -116,8 +114,8 @@ async fn read(mut tap: Tap, convert: Convert, logs: &Sink, traces: &Sink) {
         // It is work for a processor, and the runtime has sessions to serve.
         let converted = tokio::task::spawn_blocking(move || convert.payloads(&batch));
         for (payload, items) in converted.await.unwrap_or_default() {
-            let sink = if payload.signal() == Signal::Logs { logs } else { traces };
-            let bytes = payload.encoded_len();
+            let sink = if payload.signal == Signal::Logs { logs } else { traces };
+            let bytes = payload.body.len();
             sink.outbox.push(payload, items as u64, bytes);
         }
         let now = tap.missed();
@@ -150,7 +148,7 @@ async fn push_totals(engine: &Engine, every: Option<Duration>, convert: &Convert
     let made = tokio::task::spawn_blocking(move || convert.metrics(&engine)).await;
     match made.unwrap_or_else(|_| Ok(Vec::new())) {
         Ok(payloads) => payloads.into_iter().for_each(|(payload, points)| {
-            let bytes = payload.encoded_len();
+            let bytes = payload.body.len();
             sink.outbox.push(payload, points as u64, bytes);
         }),
         Err(error) => tracing::warn!(%error, "totals cannot be read"),
@@ -179,8 +177,8 @@ impl Convert {
                 let items = spans.len();
                 let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, schema_url: SCHEMA_URL.to_owned() }];
                 let resource = Some(self.resource(&service));
-                let resource_spans = vec![ResourceSpans { resource, scope_spans, schema_url: SCHEMA_URL.to_owned() }];
-                payloads.push((Payload::Traces(ExportTraceServiceRequest { resource_spans }), items));
+                let spans = ResourceSpans { resource, scope_spans, schema_url: SCHEMA_URL.to_owned() };
+                payloads.push((Payload::traces(spans), items));
             }
         }
         payloads
@@ -193,8 +191,7 @@ impl Convert {
         let payload = |(service, metrics, points): (Service, Vec<Metric>, usize)| {
             let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, schema_url: SCHEMA_URL.to_owned() }];
             let resource = Some(self.resource(&service));
-            let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, schema_url: SCHEMA_URL.to_owned() }];
-            (Payload::Metrics(ExportMetricsServiceRequest { resource_metrics }), points)
+            (Payload::metrics(ResourceMetrics { resource, scope_metrics, schema_url: SCHEMA_URL.to_owned() }), points)
         };
         Ok(made.into_iter().map(payload).collect())
     }
@@ -203,8 +200,7 @@ impl Convert {
         let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, schema_url: SCHEMA_URL.to_owned() }];
         let own = ("tollgate".to_owned(), Some(env!("CARGO_PKG_VERSION").to_owned()));
         let resource = Some(self.resource(&own));
-        let resource_logs = vec![ResourceLogs { resource, scope_logs, schema_url: SCHEMA_URL.to_owned() }];
-        Payload::Logs(ExportLogsServiceRequest { resource_logs })
+        Payload::logs(ResourceLogs { resource, scope_logs, schema_url: SCHEMA_URL.to_owned() })
     }
 
     /// Whose telemetry it is, and which engine tells.

@@ -18,16 +18,23 @@ const BYTES_MAX: usize = 32 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Taps {
     open: AtomicUsize,
-    queues: Mutex<Vec<Arc<Queue>>>,
+    readers: Mutex<Readers>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    queues: Vec<Arc<Queue>>,
+    is_closed: bool,
 }
 
 impl Taps {
     pub(crate) fn open(self: &Arc<Self>) -> Tap {
         let queue = Arc::<Queue>::default();
-        let mut queues = self.queues.lock();
-        queues.push(Arc::clone(&queue));
-        self.open.store(queues.len(), Ordering::Relaxed);
-        drop(queues);
+        let mut readers = self.readers.lock();
+        queue.waiting.lock().is_closed = readers.is_closed;
+        readers.queues.push(Arc::clone(&queue));
+        self.open.store(readers.queues.len(), Ordering::Relaxed);
+        drop(readers);
         Tap { taps: Arc::clone(self), queue }
     }
 
@@ -37,12 +44,14 @@ impl Taps {
             return;
         }
         let bytes = rows.get_array_memory_size();
-        self.queues.lock().iter().for_each(|queue| queue.push(rows, bytes));
+        self.readers.lock().queues.iter().for_each(|queue| queue.push(rows, bytes));
     }
 
-    /// Ends all of them, once what waits has been read.
+    /// Ends all of them, once what waits has been read, and those opened from now on.
     pub(crate) fn close(&self) {
-        self.queues.lock().iter().for_each(|queue| {
+        let mut readers = self.readers.lock();
+        readers.is_closed = true;
+        readers.queues.iter().for_each(|queue| {
             queue.waiting.lock().is_closed = true;
             queue.arrived.notify_one();
         });
@@ -115,9 +124,9 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        let mut queues = self.taps.queues.lock();
-        queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
-        self.taps.open.store(queues.len(), Ordering::Relaxed);
+        let mut readers = self.taps.readers.lock();
+        readers.queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
+        self.taps.open.store(readers.queues.len(), Ordering::Relaxed);
     }
 }
 
@@ -152,6 +161,7 @@ mod tests {
         assert_eq!(read(&mut first).await, [rows([1]), rows([2, 3])]);
         assert_eq!(read(&mut second).await, [rows([2, 3])]);
         assert_eq!((first.missed(), second.missed()), (0, 0));
+        assert_eq!(read(&mut taps.open()).await, [], "too late");
     }
 
     #[tokio::test]
@@ -186,7 +196,7 @@ mod tests {
         drop(taps.open());
         assert_eq!(taps.open.load(Ordering::Relaxed), 1);
         drop(tap);
-        assert_eq!((taps.open.load(Ordering::Relaxed), taps.queues.lock().len()), (0, 0));
+        assert_eq!((taps.open.load(Ordering::Relaxed), taps.readers.lock().queues.len()), (0, 0));
     }
 
     #[tokio::test]

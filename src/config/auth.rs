@@ -1,5 +1,6 @@
 //! `auth` and `tls`: who may connect, and the certificate of the ports.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -15,7 +16,7 @@ pub(crate) struct Auth {
 }
 
 /// A name and its secret, of which exactly one form is given. It is the password of PostgreSQL's clients, too.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Token {
     pub(crate) name: String,
     #[serde(default, serialize_with = "hidden", skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,19 @@ pub(crate) struct Tls {
     /// Authorities whose client certificates are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// Without the secrets.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, token_file, teams, reports_as, .. } = self;
+        f.debug_struct("Token")
+            .field("name", name)
+            .field("token_file", token_file)
+            .field("teams", teams)
+            .field("reports_as", reports_as)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Secrets are not printed.
@@ -189,6 +203,7 @@ mod tests {
         let printed = serde_saphyr::to_string(&auth).unwrap();
         assert!(!printed.contains("0123456789abcdef"), "{printed}");
         assert!(printed.contains("c.token"), "{printed}");
+        assert!(!format!("{auth:?}").contains("0123456789abcdef"), "{auth:?}");
     }
 
     #[test]

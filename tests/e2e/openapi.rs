@@ -9,7 +9,6 @@ use crate::harness::{Backend, Client, Engine, Proxy, Workspace};
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "has not been run against a whole build yet: run it with --ignored"]
 async fn http_is_as_it_is_described() {
     let workspace = Workspace::new(&[("access/all.cedar", PERMIT)]);
     let engine = Engine::start(&workspace).await;

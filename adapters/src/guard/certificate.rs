@@ -19,7 +19,8 @@ impl CertificateNames {
         let common = X509Certificate::from_der(certificate.as_ref()).ok();
         names.extend(common.and_then(|certificate| certificate.subject_common_name()));
         names.extend(parsed.iter().flat_map(|parsed| parsed.valid_dns_names()).map(str::to_owned));
-        names.retain(|name| !name.is_empty());
+        // Whom nobody knows is called `anonymous`: no certificate stands for him.
+        names.retain(|name| !name.is_empty() && name != "anonymous");
         names.truncate(NAMES_MAX);
         Self(names)
     }

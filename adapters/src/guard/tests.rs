@@ -121,6 +121,9 @@ fn a_token_counts_before_a_certificate_and_a_wrong_one_is_not_passed_over() {
     assert_eq!(identity.name(), "payments-1");
     assert!(identity.may_report_as("catalog-7").is_err());
 
+    let nobody = names("anonymous", Vec::new());
+    assert_eq!(guard.identify(Some(&nobody), None), Err(Refused::Nobody));
+
     let with_token = guard.identify(Some(&catalog), Some(b"Bearer 0123456789abcdef")).unwrap();
     assert_eq!(with_token.name(), "a");
     assert_eq!(guard.identify(Some(&catalog), Some(b"Bearer wrong")), Err(Refused::UnknownToken));
@@ -151,6 +154,9 @@ fn what_cannot_be_used_is_named() {
     let missing = dir.path().join("missing.token");
     let error = Guard::new(GuardConfig { tokens: vec![token("a", Secret::File(missing))], ..GuardConfig::default() });
     assert!(error.err().unwrap().to_string().contains("missing.token` holds no token"));
+    let twice = ["a", "b"].map(|name| token(name, Secret::Token(SECRET.to_owned()))).to_vec();
+    let error = Guard::new(GuardConfig { tokens: twice, ..GuardConfig::default() }).err().unwrap().to_string();
+    assert!(error.contains("`a` and `b` have the same token"), "{error}");
     let mut tls = Authority::new().write(&dir, "engine");
     tls.client_ca = Some(tls.key.clone());
     let error = Guard::new(GuardConfig { tls: Some(tls), ..GuardConfig::default() }).err().unwrap().to_string();

@@ -84,7 +84,15 @@ impl Tokens {
             let salted = Some(gen_salted_password(&text, &salt, SCRAM_ITERATIONS));
             Ok(Token { identity, digest: Sha256::digest(text.as_bytes()).into(), salted })
         };
-        let all = configs.iter().map(token).collect::<io::Result<_>>()?;
+        let all = configs.iter().map(token).collect::<io::Result<Vec<_>>>()?;
+        for (index, token) in all.iter().enumerate() {
+            if let Some(same) = all[..index].iter().find(|earlier| earlier.digest == token.digest) {
+                let (first, second) = (same.identity.name(), token.identity.name());
+                let message =
+                    format!("`{first}` and `{second}` have the same token: nobody could tell which of them it is");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+        }
         Ok(Self { all, salt, nobody })
     }
 

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use prost::{DecodeError, Message as _};
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use prost::{DecodeError, Message};
+use tonic::codegen::http::uri::PathAndQuery;
 
 use crate::export::outbox::Accepted;
 
@@ -25,6 +29,15 @@ impl Signal {
         }
     }
 
+    /// The method of the collector's service.
+    pub(super) fn method(self) -> PathAndQuery {
+        PathAndQuery::from_static(match self {
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        })
+    }
+
     /// For the log.
     pub(super) const fn what(self) -> &'static str {
         match self {
@@ -35,42 +48,32 @@ impl Signal {
     }
 }
 
-/// One request.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Payload {
-    Logs(ExportLogsServiceRequest),
-    Metrics(ExportMetricsServiceRequest),
-    Traces(ExportTraceServiceRequest),
+/// One request, encoded: what waits takes the memory that it is counted with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Payload {
+    pub(super) signal: Signal,
+    pub(super) body: Bytes,
 }
 
 impl Payload {
-    pub(super) const fn signal(&self) -> Signal {
-        match self {
-            Self::Logs(_) => Signal::Logs,
-            Self::Metrics(_) => Signal::Metrics,
-            Self::Traces(_) => Signal::Traces,
-        }
+    pub(super) fn logs(resource_logs: ResourceLogs) -> Self {
+        Self::new(Signal::Logs, &ExportLogsServiceRequest { resource_logs: vec![resource_logs] })
     }
 
-    pub(super) fn encoded_len(&self) -> usize {
-        match self {
-            Self::Logs(request) => request.encoded_len(),
-            Self::Metrics(request) => request.encoded_len(),
-            Self::Traces(request) => request.encoded_len(),
-        }
+    pub(super) fn metrics(resource_metrics: ResourceMetrics) -> Self {
+        Self::new(Signal::Metrics, &ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] })
     }
 
-    pub(super) fn encode(&self) -> Bytes {
-        match self {
-            Self::Logs(request) => request.encode_to_vec(),
-            Self::Metrics(request) => request.encode_to_vec(),
-            Self::Traces(request) => request.encode_to_vec(),
-        }
-        .into()
+    pub(super) fn traces(resource_spans: ResourceSpans) -> Self {
+        Self::new(Signal::Traces, &ExportTraceServiceRequest { resource_spans: vec![resource_spans] })
+    }
+
+    fn new(signal: Signal, request: &impl Message) -> Self {
+        Self { signal, body: request.encode_to_vec().into() }
     }
 }
 
-/// Reads the body of an answer over HTTP.
+/// Reads an answer.
 pub(super) fn accepted(signal: Signal, body: Bytes) -> Result<Accepted, DecodeError> {
     Ok(match signal {
         Signal::Logs => ExportLogsServiceResponse::decode(body)?.into(),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
@@ -60,19 +62,16 @@ fn payloads(options: OtlpOptions, rows: &[Row<'_>]) -> Vec<(Payload, usize)> {
 }
 
 fn records(payloads: &[(Payload, usize)]) -> Vec<LogRecord> {
-    let logs = payloads.iter().filter_map(|(payload, _)| match payload {
-        Payload::Logs(request) => Some(request.resource_logs.iter().flat_map(|logs| &logs.scope_logs)),
-        _ => None,
-    });
-    logs.flatten().flat_map(|logs| logs.log_records.clone()).collect()
+    let logs = payloads.iter().filter(|(payload, _)| payload.signal == Signal::Logs);
+    let requests = logs.map(|(payload, _)| ExportLogsServiceRequest::decode(payload.body.clone()).unwrap());
+    let scopes = requests.flat_map(|request| request.resource_logs).flat_map(|logs| logs.scope_logs);
+    scopes.flat_map(|logs| logs.log_records).collect()
 }
 
 fn resource_spans(payloads: &[(Payload, usize)]) -> Vec<ResourceSpans> {
-    let traces = payloads.iter().filter_map(|(payload, _)| match payload {
-        Payload::Traces(request) => Some(request.resource_spans.clone()),
-        _ => None,
-    });
-    traces.flatten().collect()
+    let traces = payloads.iter().filter(|(payload, _)| payload.signal == Signal::Traces);
+    let requests = traces.map(|(payload, _)| ExportTraceServiceRequest::decode(payload.body.clone()).unwrap());
+    requests.flat_map(|request| request.resource_spans).collect()
 }
 
 fn get<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
@@ -134,7 +133,7 @@ fn slow_failed_and_refused_requests_are_spans_of_their_service() {
     let without_ids = Row { duration_us: 900_000, trace_id: None, ..request() };
     let payloads = payloads(options(), &[request(), slow, failed, outbound, without_ids]);
     let found = resource_spans(&payloads);
-    assert_eq!(payloads.iter().filter(|(payload, _)| payload.signal() == Signal::Traces).count(), 2);
+    assert_eq!(payloads.iter().filter(|(payload, _)| payload.signal == Signal::Traces).count(), 2);
     let service = |spans: &ResourceSpans, key: &str| get(&spans.resource.as_ref().unwrap().attributes, key).cloned();
     assert_eq!(service(&found[0], "service.name"), words("catalog"));
     assert_eq!(service(&found[0], "service.namespace"), words("shop"));

@@ -3,10 +3,9 @@
 
 use std::path::PathBuf;
 
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use bytes::{Buf as _, BufMut as _, Bytes};
 use reqwest::header::CONTENT_TYPE;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
@@ -57,41 +56,62 @@ impl Transport for Open {
     type Payload = Payload;
 
     async fn send(&self, payload: &Payload) -> Result<Accepted, Failure> {
-        match self {
+        let signal = payload.signal;
+        let answer = match self {
             Self::Grpc(channel, metadata) => {
-                let (channel, metadata) = (channel.clone(), metadata.clone());
-                let answer = match payload.clone() {
-                    Payload::Logs(message) => {
-                        let answer = LogsServiceClient::new(channel).export(request(message, metadata)).await;
-                        answer.map(|answer| answer.into_inner().into())
-                    }
-                    Payload::Metrics(message) => {
-                        let answer = MetricsServiceClient::new(channel).export(request(message, metadata)).await;
-                        answer.map(|answer| answer.into_inner().into())
-                    }
-                    Payload::Traces(message) => {
-                        let answer = TraceServiceClient::new(channel).export(request(message, metadata)).await;
-                        answer.map(|answer| answer.into_inner().into())
-                    }
-                };
-                answer.map_err(|status| retry::of_grpc(&status))
+                let mut request = tonic::Request::new(payload.body.clone());
+                *request.metadata_mut() = metadata.clone();
+                let mut client = tonic::client::Grpc::new(channel.clone());
+                client.ready().await.map_err(|error| retry::of_grpc(&tonic::Status::from_error(error.into())))?;
+                let answer = client.unary(request, signal.method(), Encoded).await;
+                answer.map_err(|status| retry::of_grpc(&status))?.into_inner()
             }
             Self::Http(client, endpoint) => {
-                let signal = payload.signal();
                 let url = format!("{}/v1/{}", endpoint.trim_end_matches('/'), signal.name());
                 let request = client.post(url).header(CONTENT_TYPE, "application/x-protobuf");
-                let body = client::send(request.body(payload.encode()), Protocol::Otlp).await?;
-                // Some collectors answer with an empty body or JSON: what was taken was taken.
-                Ok(payload::accepted(signal, body.into()).unwrap_or_default())
+                client::send(request.body(payload.body.clone()), Protocol::Otlp).await?.into()
             }
-        }
+        };
+        // Some collectors answer with an empty body or JSON: what was taken was taken.
+        Ok(payload::accepted(signal, answer).unwrap_or_default())
     }
 }
 
-fn request<T>(message: T, metadata: MetadataMap) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    *request.metadata_mut() = metadata;
-    request
+/// Messages that are encoded already.
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, message: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        into.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
 }
 
 fn grpc(options: &OtlpOptions) -> Result<Endpoint, ExportError> {
