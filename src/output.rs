@@ -35,7 +35,7 @@ pub(crate) fn table(batches: &[RecordBatch]) -> anyhow::Result<()> {
 pub(crate) fn render(batches: &[RecordBatch]) -> anyhow::Result<String> {
     let Some(first) = batches.first() else { return Ok(String::new()) };
     let columns = (0..first.num_columns()).map(|index| column(batches, index)).collect::<Result<Vec<_>, _>>()?;
-    let names: Vec<_> = first.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let names: Vec<_> = first.schema().fields().iter().map(|field| shown(field.name())).collect();
     Ok(layout(&names, &columns, batches.iter().map(RecordBatch::num_rows).sum()))
 }
 
@@ -46,7 +46,7 @@ fn column(batches: &[RecordBatch], index: usize) -> anyhow::Result<Cells> {
         let array = batch.column(index);
         let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
         for row in 0..array.len() {
-            cells.push(if array.is_null(row) { String::new() } else { formatter.value(row).try_to_string()? });
+            cells.push(if array.is_null(row) { String::new() } else { shown(&formatter.value(row).try_to_string()?) });
         }
     }
     let is_number =
@@ -86,6 +86,11 @@ fn pad(cell: &str, width: usize, right: bool) -> String {
     if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
 }
 
+/// A text as a terminal may see it: what it would obey is not shown to it, as strangers choose paths, names and headers.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,9 +106,14 @@ mod tests {
             " source          | n\n-----------------+------\n shop/storefront |    7\n                 | 1200\n"
         );
     }
-}
 
-/// A text as a terminal may see it: what it would obey is not shown to it, as strangers choose paths, names and headers.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        let names: arrow::array::ArrayRef =
+            std::sync::Arc::new(arrow::array::StringArray::from(vec!["a\u{1b}]52;c;\u{7}b"]));
+        let batch = RecordBatch::try_from_iter([("x\u{1b}[2J", names)]).unwrap();
+        let text = render(&[batch]).unwrap();
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains("a\u{fffd}]52;c;\u{fffd}b"), "{text:?}");
+    }
 }

@@ -13,7 +13,7 @@ pub enum ExportError {
     /// The endpoint is none.
     #[error("`{endpoint}` is no endpoint: {why}")]
     Endpoint {
-        /// As it was written.
+        /// As it was written, without what it may hold of secrets.
         endpoint: String,
         /// What is wrong with it.
         why: String,

@@ -156,7 +156,7 @@ async fn push_totals(engine: &Engine, every: Option<Duration>, convert: &Convert
 }
 
 /// Makes messages of rows.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Convert {
     options: Arc<OtlpOptions>,
     engine: String,

@@ -31,7 +31,7 @@ const STALE: u64 = 0x7ff0_0000_0000_0002;
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Where series are pushed, and how often.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RemoteWriteOptions {
     /// `http://prometheus:9090/api/v1/write`
     pub url: String,

@@ -234,6 +234,12 @@ impl Engine {
         Ok(reader)
     }
 
+    /// Whether somebody may read what is no table of SQL but is named like one: `metrics`, `snapshot`. Plans nothing.
+    #[must_use]
+    pub fn may_read(&self, identity: &Identity, name: &str) -> bool {
+        self.inner.access.rights(identity).table(name)
+    }
+
     /// Answers a query, on the threads for queries and within the limits of the configuration.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ use crate::metrics::Metrics;
 pub const LIST_BYTES_MAX: usize = 64 << 20;
 /// Fetches under way at a time.
 const FETCHES_MAX: usize = 8;
+/// How soon publishing is tried again.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 /// Longest sleep; whatever is due wakes earlier.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);
 
@@ -99,20 +101,17 @@ impl Lists {
         u64::try_from(self.started.0.saturating_add(elapsed)).unwrap_or(0)
     }
 
-    /// Takes the lists of a directory, and reads at once what can be: files, and what was kept of URLs. Blocks on disk.
+    /// Takes the lists of a directory, and reads at once what can be: files, and what was kept of an earlier run. Blocks on disk.
     pub(crate) fn declare(&self, declarations: &[Declaration]) {
         let mut keeper = self.keeper.lock();
         keeper.declare(declarations.to_vec(), self.now_ms());
-        let held: BTreeSet<_> = keeper.lists().map(|list| list.name.clone()).collect();
-        self.tags.lock().retain(|name, _| held.contains(name));
+        let held: BTreeSet<_> = keeper.held().collect();
+        self.tags.lock().retain(|name, _| held.contains(name.as_str()));
         for declaration in declarations {
-            match &declaration.origin {
-                Origin::File(file) => {
-                    self.take(&mut keeper, declaration, files::read(&self.dir, file));
-                }
-                Origin::Url(_) => {}
+            if let Origin::File(file) = &declaration.origin {
+                self.take(&mut keeper, declaration, files::read(&self.dir, file));
             }
-            if !keeper.lists().any(|list| list.name == declaration.name)
+            if !keeper.held().any(|name| name == declaration.name)
                 && let Some((bytes, fetched_ms)) = self.stored.read(declaration)
             {
                 keeper.restore(&declaration.name, &bytes, fetched_ms);
@@ -141,9 +140,12 @@ impl Lists {
     /// is tried again by [`Lists::run`].
     pub(crate) fn publish<T, E>(&self, publish: impl FnOnce(PushedLists) -> Result<T, E>) -> Result<T, E> {
         let mut is_unpublished = self.is_unpublished.lock();
-        let lists = self.keeper.lock().lists().map(|list| (list.name.clone(), list.clone())).collect();
+        let lists = self.keeper.lock().lists().map(|list| (list.name.clone(), list)).collect();
         let published = publish(lists);
         *is_unpublished = published.is_err();
+        if *is_unpublished {
+            self.wake.notify_one();
+        }
         published
     }
 
@@ -158,6 +160,7 @@ impl Lists {
             let is_full = under_way.len() >= FETCHES_MAX;
             let sleep =
                 next_ms.filter(|_| !is_full).map_or(SLEEP_MAX, |due| Duration::from_millis(due.saturating_sub(now_ms)));
+            let longest = if *self.is_unpublished.lock() { PUBLISH_AGAIN } else { SLEEP_MAX };
             tokio::select! {
                 Some(fetch) = fetches.join_next() => {
                     // A fetch that broke off is under way no more, and due.
@@ -168,7 +171,7 @@ impl Lists {
                     }
                 }
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(sleep.min(SLEEP_MAX)) => {
+                () = tokio::time::sleep(sleep.min(longest)) => {
                     let is_unpublished = *self.is_unpublished.lock();
                     if is_unpublished {
                         changed();

@@ -43,7 +43,7 @@ pub struct Mode {
 pub enum PolicyKind {
     /// Who may call what.
     Access,
-    /// How much, how fast, in what order.
+    /// How much, how fast.
     Shaping,
 }
 

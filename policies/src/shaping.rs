@@ -9,7 +9,7 @@ use tollgate_attributes::Priority;
 /// Microtokens in one token. Rates and bursts are integers of them, so that shares of a limit never add up to more.
 pub(crate) const MICROTOKENS: u64 = 1_000_000;
 
-/// One shaping policy: how much, how fast, in what order.
+/// One shaping policy: how much, how fast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shaping {
     /// `@limit` and `@burst`.

@@ -18,7 +18,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let args = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli::run(&args.proxy) {
         Ok(()) => ExitCode::SUCCESS,

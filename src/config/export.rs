@@ -1,6 +1,7 @@
 //! What `tollgate.yaml` says about telemetry that goes elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,9 +83,15 @@ fn without_query<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Er
 }
 
 /// A text that is not printed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -249,6 +256,10 @@ mod tests {
         );
         let printed = serde_saphyr::to_string(&settings).unwrap();
         assert!(!printed.contains("s3cret") && printed.contains("x-token"), "{printed}");
+        assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
+        let written = parse("export: { remote_write: { url: 'http://p:9090/api/v1/write?key=s3cret' } }").unwrap();
+        let printed = serde_saphyr::to_string(&written).unwrap();
+        assert!(!printed.contains("s3cret") && printed.contains("http://p:9090/api/v1/write?"), "{printed}");
         assert!(parse("export: { otlp: { endpoint: x, protocol: http/json } }").is_err());
         assert!(parse("export: { otlp: { protocol: grpc } }").is_err());
     }

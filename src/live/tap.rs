@@ -37,12 +37,11 @@ async fn follow(args: &TapArgs) -> anyhow::Result<()> {
     let columns = args.columns.as_deref().or((args.output != Format::Json).then_some(COLUMNS));
     let parameters = [("where", args.filter.as_deref()), ("columns", columns), ("limit", limit.as_deref())];
     let parameters: Vec<_> = parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let mut stream = client::stream(&args.engine.engine, "/v1/tail", &parameters, "text/event-stream").await?;
+    let stream = client::stream(&args.engine.engine, "/v1/tail", &parameters, "text/event-stream");
+    let mut stream = spoken(stream).await??;
     let (mut events, mut lines) = (Events::default(), Lines::new(args.output));
     loop {
-        let next = tokio::time::timeout(SILENCE_MAX, stream.next()).await;
-        let next = next.map_err(|_| anyhow!("the engine has been silent for {} s", SILENCE_MAX.as_secs()))?;
-        let Some(bytes) = next? else { bail!("the engine broke off") };
+        let Some(bytes) = spoken(stream.next()).await?? else { bail!("the engine broke off") };
         events.push(&bytes);
         while let Some(Event { name, data }) = events.event()? {
             match name.as_str() {
@@ -63,6 +62,12 @@ async fn follow(args: &TapArgs) -> anyhow::Result<()> {
         }
         lines.flush()?;
     }
+}
+
+/// What the engine says, if it says anything.
+async fn spoken<T>(said: impl Future<Output = T>) -> anyhow::Result<T> {
+    let said = tokio::time::timeout(SILENCE_MAX, said).await;
+    said.map_err(|_| anyhow!("the engine has been silent for {} s", SILENCE_MAX.as_secs()))
 }
 
 /// One row of JSON, in its order.

@@ -33,7 +33,8 @@ async fn http_is_as_it_is_described() {
         let output = Command::new(&schemathesis)
             .arg("--config-file")
             .arg(config)
-            .args(["--no-color", "run", "--checks", "all", "--workers", "2", &format!("{url}/v1/openapi.json")])
+            // One worker: with several, Python 3.11 confuses the depths of their recursions (python/cpython#106905).
+            .args(["--no-color", "run", "--checks", "all", "--workers", "1", &format!("{url}/v1/openapi.json")])
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .output();

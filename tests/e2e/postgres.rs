@@ -114,6 +114,25 @@ async fn psql_lists_and_describes_tables() {
     assert!(errors.contains("ERROR:  unknown column `nope`"), "{errors}");
 }
 
+/// What somebody sees who connects for the first time: the columns of a table, values of each kind, and errors that point at the place.
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_shows() {
+    let seen = Seen::start("").await;
+    let commands: &[&str] = &[
+        "\\d requests",
+        "SELECT source, status, decision, policies, duration_us > 0 AS took, time > now() - interval '1 hour' AS recent FROM requests LIMIT 2",
+        "SELECT 1::smallint, 2::bigint, 0.5::double precision, 1.25::numeric(6,2), true, 'text', NULL, DATE '2026-01-02', TIMESTAMPTZ '2026-01-02 03:04:05.678Z', arrow_cast(TIMESTAMP '2026-01-02 03:04:05', 'Timestamp(Microsecond, Some(\"UTC\"))') AS utc, INTERVAL '90 minutes', ARRAY[1, 2], X'00ff'",
+        "\\x",
+        "SELECT destination, requests, success FROM edges",
+        "SELECT nope FROM requests",
+        "SELECT * FROM reqests",
+        "SELECT source FROM requests WHERE status = 'abc'",
+        "SELECT source, FROM requests",
+        "DELETE FROM requests",
+    ];
+    insta::assert_snapshot!(psql_as(seen.engine.postgres, &[], commands).await);
+}
+
 /// A message that says it is as long as PostgreSQL would read is not waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_claims_too_much_ends_the_connection() {

@@ -17,7 +17,6 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// A client for one receiver. Redirects are not followed: headers hold secrets.
 pub(crate) fn new(endpoint: &str, ca: Option<&Path>, headers: HeaderMap) -> Result<reqwest::Client, ExportError> {
     check(endpoint)?;
-    let wrong = |why: String| ExportError::Endpoint { endpoint: endpoint.to_owned(), why };
     let mut client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TIMEOUT)
@@ -32,22 +31,40 @@ pub(crate) fn new(endpoint: &str, ca: Option<&Path>, headers: HeaderMap) -> Resu
         }
         client = client.tls_built_in_root_certs(false);
     }
-    client.build().map_err(|error| wrong(causes(&error)))
+    client.build().map_err(|error| wrong(endpoint, causes(&error)))
 }
 
 /// Whether it is a URL that something can be sent to.
 pub(crate) fn check(endpoint: &str) -> Result<(), ExportError> {
-    let wrong = |why: String| ExportError::Endpoint { endpoint: endpoint.to_owned(), why };
     if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
-        return Err(wrong("write it as http://HOST:PORT or https://HOST:PORT".to_owned()));
+        return Err(wrong(endpoint, "write it as http://HOST:PORT or https://HOST:PORT"));
     }
-    let url = reqwest::Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
+    let url = reqwest::Url::parse(endpoint).map_err(|error| wrong(endpoint, error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
-        let host = url.host_str().unwrap_or_default();
-        let why = "it holds a name or a password: send them in `headers`, which are not printed".to_owned();
-        return Err(ExportError::Endpoint { endpoint: format!("{}://…@{host}", url.scheme()), why });
+        let why = "it holds a name or a password: send them in `headers`, which are not printed";
+        return Err(wrong(endpoint, why));
     }
     Ok(())
+}
+
+/// What is wrong with an endpoint.
+pub(crate) fn wrong(endpoint: &str, why: impl Into<String>) -> ExportError {
+    ExportError::Endpoint { endpoint: shown(endpoint), why: why.into() }
+}
+
+/// An endpoint for people: without what it may hold of secrets, which is name and password and the query.
+pub(crate) fn shown(endpoint: &str) -> String {
+    let (rest, query) = match endpoint.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, "?…"),
+        None => (endpoint, ""),
+    };
+    match rest.rsplit_once('@') {
+        None => format!("{rest}{query}"),
+        Some((before, host)) => {
+            let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
+            format!("{scheme}…@{host}{query}")
+        }
+    }
 }
 
 /// Headers, which are not shown where requests are logged.
@@ -98,4 +115,25 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_an_endpoint_tells_no_secret() {
+        for endpoint in [
+            "https://user:secret@host:99999/",
+            "https://user:secret@host/",
+            "prometheus://user:secret@host",
+            "user:secret@host",
+            "https://host:99999/?token=secret",
+            "http://host:99999/#secret",
+        ] {
+            let said = check(endpoint).unwrap_err().to_string();
+            assert!(said.contains("host") && !said.contains("secret"), "{said}");
+        }
+        assert!(check("https://host/path").is_ok());
+    }
 }

@@ -18,13 +18,10 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn ready(State(served): State<Served>, asker: Option<Extension<Identity>>) -> impl IntoResponse {
     let status = served.engine.status();
     let code = if status.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let reader = match &asker {
-        Some(Extension(identity)) => served.engine.reader(identity).await.ok(),
-        None => None,
-    };
-    let body = match reader.filter(|reader| reader.may_read("snapshot")) {
-        Some(_) => serde_json::to_value(&status).unwrap_or_default(),
-        None => serde_json::json!({ "is_ready": status.is_ready }),
+    let may_read = asker.is_some_and(|Extension(identity)| served.engine.may_read(&identity, "snapshot"));
+    let body = match may_read {
+        true => serde_json::to_value(&status).unwrap_or_default(),
+        false => serde_json::json!({ "is_ready": status.is_ready }),
     };
     (code, json(&body))
 }

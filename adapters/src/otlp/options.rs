@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where telemetry goes, and which.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OtlpOptions {
     /// `http://collector:4317`, or 4318 for HTTP, without `/v1/...`.
     pub endpoint: String,

@@ -37,6 +37,13 @@ pub(super) enum Open {
 impl Checked {
     pub(super) fn new(options: &OtlpOptions) -> Result<Self, ExportError> {
         let OtlpOptions { endpoint, ca, .. } = options;
+        client::check(endpoint)?;
+        if endpoint.contains(['?', '#']) {
+            return Err(client::wrong(
+                endpoint,
+                "paths are appended to it: leave the query out, and send tokens in `headers`",
+            ));
+        }
         let headers = client::headers(&options.headers)?;
         match options.protocol {
             OtlpProtocol::Grpc => Ok(Self::Grpc(Box::new(grpc(options)?), MetadataMap::from_headers(headers))),
@@ -116,9 +123,7 @@ impl Decoder for Encoded {
 
 fn grpc(options: &OtlpOptions) -> Result<Endpoint, ExportError> {
     let endpoint = &options.endpoint;
-    client::check(endpoint)?;
-    let wrong = |why: String| ExportError::Endpoint { endpoint: endpoint.clone(), why };
-    let described = |error: tonic::transport::Error| wrong(causes(&error));
+    let described = |error: tonic::transport::Error| client::wrong(endpoint, causes(&error));
     let channel = Endpoint::from_shared(endpoint.clone()).map_err(described)?;
     let channel = channel.connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
     let channel = channel.user_agent(USER_AGENT).map_err(described)?;
@@ -130,7 +135,8 @@ fn grpc(options: &OtlpOptions) -> Result<Endpoint, ExportError> {
         named.into_iter().chain(SYSTEM_CAS.map(PathBuf::from)).find(|file| file.exists())
     };
     let file = options.ca.clone().or_else(system);
-    let file = file.ok_or_else(|| wrong("the system trusts no certificates: name a file (`tls.ca`)".to_owned()))?;
+    let file =
+        file.ok_or_else(|| client::wrong(endpoint, "the system trusts no certificates: name a file (`tls.ca`)"))?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(client::read(&file)?));
     channel.tls_config(tls).map_err(described)
 }

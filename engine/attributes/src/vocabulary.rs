@@ -92,13 +92,13 @@ vocabulary! {
     source: Name, "principal", "", "source.workload.name", "", "The calling service as `namespace/name`; null when it is anonymous.";
     source_namespace: Name, "principal in", "", "source.workload.namespace", "", "Namespace of the calling service.";
     source_version: Name, "", "", "source.labels[\"version\"]", "", "Version of the calling service, where its proxy says so.";
-    source_principal: Name, "", "", "source.principal", "common_properties.tls_properties.peer_certificate_properties.subject_alt_name", "Identity that the caller proved, a SPIFFE ID or a certificate name.";
+    source_principal: Name, "", "", "source.principal", "common_properties.tls_properties.peer_certificate_properties.subject_alt_name", "Identity that the caller proved, a SPIFFE ID or a certificate name. `tollgate-proxy` leaves it empty.";
     source_address: Name, "context.source_address", "client.address", "source.ip", "common_properties.downstream_remote_address", "Address of the caller's end of the connection, without the port.";
     destination: Name, "resource", "service.name", "destination.service.name", "common_properties.upstream_cluster", "The called service as `namespace/name`.";
     destination_namespace: Name, "resource in", "service.namespace", "destination.service.namespace", "", "Namespace of the called service.";
     destination_version: Name, "", "service.version", "destination.labels[\"version\"]", "", "Version of the called service, where its proxy says so.";
     destination_address: Name, "", "network.peer.address", "destination.ip", "common_properties.upstream_remote_address", "Address and port that the request was forwarded to; null when it was not.";
-    user: Name, "context.user", "enduser.id", "request.auth.principal", "", "End user, from a verified token.";
+    user: Name, "context.user", "enduser.id", "request.auth.principal", "", "End user, from a verified token. `tollgate-proxy` leaves it empty.";
     method: Name, "context.method", "http.request.method", "request.method", "request.request_method", "HTTP method, in upper case.";
     scheme: Name, "context.scheme", "url.scheme", "request.scheme", "request.scheme", "`http` or `https`.";
     host: Name, "context.host", "server.address", "request.host", "request.authority", "Host and port that the caller asked for, in lower case.";
@@ -115,7 +115,7 @@ vocabulary! {
     request_bytes: Int, "", "http.request.body.size", "request.size", "request.request_body_bytes", "Bytes of the request's body.";
     response_bytes: Int, "", "http.response.body.size", "response.size", "response.response_body_bytes", "Bytes of the response's body.";
     attempts: Code, "", "http.request.resend_count", "", "common_properties.upstream_request_attempt_count", "How often the request was sent upstream; 0 when it was not.";
-    is_mtls: Flag, "context.is_mtls", "", "connection.mtls", "common_properties.tls_properties", "Whether the caller proved its identity by mutual TLS.";
+    is_mtls: Flag, "context.is_mtls", "", "connection.mtls", "common_properties.tls_properties", "Whether the caller proved its identity by mutual TLS. `tollgate-proxy` says false.";
     decision: Name, "", "", "check.error_code", "common_properties.response_flags", "`allow`, `deny`, `limit` (over a rate) or `shed` (no capacity).";
     reason: Name, "", "", "check.error_message", "common_properties.response_code_details", "Why it was decided so, such as `permitted`, `forbidden`, `no_permit`, `rate`.";
     policies: Ids, "", "", "", "", "Ids of the policies that decided.";
@@ -126,7 +126,7 @@ vocabulary! {
     trace_id: TraceId, "", "trace_id", "", "common_properties.custom_tags[\"trace_id\"]", "W3C trace id, 16 bytes.";
     span_id: SpanId, "", "span_id", "", "common_properties.custom_tags[\"span_id\"]", "W3C id of the span that the reporter made for the request, 8 bytes.";
     request_id: Text, "", "", "request.id", "request.request_id", "The `x-request-id` header.";
-    labels: Labels, "context.headers, context.claims", "http.request.header.<key>", "request.headers", "common_properties.custom_tags", "Headers, JWT claims and pod labels that the configuration asks for by name.";
+    labels: Labels, "context.headers, context.claims", "http.request.header.<key>", "request.headers", "common_properties.custom_tags", "Headers that the configuration of the proxy asks for by name.";
 }
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! What was fetched from URLs, on disk: an engine that starts while a source is away has the last good list.
+//! Lists as they last were good, on disk: an engine that starts while a source is away, or wrong, has them.
 //!
 //! A file for each list, replaced whole: a line that says of what and when, and the entries as they came. What cannot be read, or
 //! is of another source, counts as none.
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use tollgate_policies::lists::{Declaration, Origin};
+use tollgate_policies::lists::Declaration;
 
 /// Stands before the name of a list in the name of its file.
 const PREFIX: &str = "list-";
@@ -27,7 +27,7 @@ impl Stored {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let head = std::str::from_utf8(&bytes[..end]).ok()?;
         let (fetched_ms, source) = head.split_once(' ')?;
-        (source == of(declaration)).then_some(())?;
+        (source == declaration.identity()).then_some(())?;
         Some((bytes.slice(end + 1..), fetched_ms.parse().ok()?))
     }
 
@@ -36,7 +36,7 @@ impl Stored {
         // No list has this name.
         let beside = self.path(&format!("{}~new", declaration.name));
         let replace = || {
-            let head = format!("{fetched_ms} {}\n", of(declaration));
+            let head = format!("{fetched_ms} {}\n", declaration.identity());
             fs::write(&beside, [head.as_bytes(), &bytes[..]].concat())?;
             fs::rename(&beside, &path)
         };
@@ -62,13 +62,4 @@ impl Stored {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{PREFIX}{name}"))
     }
-}
-
-/// Tells one source from another.
-fn of(declaration: &Declaration) -> String {
-    let source = match &declaration.origin {
-        Origin::File(file) => file,
-        Origin::Url(url) => url,
-    };
-    format!("{} {} {source}", declaration.kind.as_str(), declaration.looked)
 }

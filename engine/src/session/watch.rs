@@ -156,7 +156,7 @@ impl WatchSession {
             None => newest.signals.iter().map(|(key, values)| to_proto(key, Some(values))).collect(),
         };
         let is_whole = sent.is_none();
-        let lists = self.lists.due(&slice, &newest.lists, is_whole);
+        let lists = self.lists.due(slice.lists(), &newest.lists, is_whole);
         let is_quiet = !is_whole && !policies.is_change() && signals.is_empty() && lists.is_empty();
         if is_quiet && !self.outlet.fleet.has_changes(self.id) {
             self.keep(newest, slice);

@@ -34,7 +34,7 @@ const REASON: &str = "reason";
 const TIME: &str = "time";
 const LABELS: &str = "labels";
 /// Columns whose like it tells: who may not see these may not have them computed.
-const ANSWERED: [&str; 2] = ["decision", "policies"];
+const ANSWERED: [&str; 3] = ["decision", "policies", "shadow"];
 
 /// The function. It reads requests from the table that it was made with, so that whoever is shown other requests in a
 /// session registers one of its own there.
@@ -126,7 +126,8 @@ impl Authorized {
         let missing = authorized.needed().chain(ANSWERED).find(|name| shown.index_of(name).is_err());
         match missing {
             Some(name) => {
-                let message = format!("the policies read `{name}`, which the requests that you see do not have");
+                let reads = if ANSWERED.contains(&name) { "authorize tells the like of" } else { "the policies read" };
+                let message = format!("{reads} `{name}`, which the requests that you see do not have");
                 Err(wrong(QueryError::new(QueryErrorKind::Plan, message)))
             }
             None => Ok(authorized),

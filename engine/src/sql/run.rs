@@ -196,17 +196,20 @@ async fn answer(
 /// How often a query begins anew because of files that cannot be served.
 const ASIDES_MAX: usize = 8;
 
-/// Whether a sealed file could not be read.
+/// Whether a sealed file could not be read, and that may be its own fault.
 fn is_of_files(error: &DataFusionError) -> bool {
+    let mut is_of_parquet = false;
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        let is_of_arrow = matches!(error.downcast_ref(), Some(ArrowError::ParquetError(_)));
-        if is_of_arrow || error.is::<ParquetError>() || error.downcast_ref().is_some_and(is_of_object) {
-            return true;
+        // Parquet's reader hands on what it was told.
+        if let Some(error) = error.downcast_ref() {
+            return is_of_object(error);
         }
+        is_of_parquet |=
+            error.is::<ParquetError>() || matches!(error.downcast_ref(), Some(ArrowError::ParquetError(_)));
         cause = error.source();
     }
-    false
+    is_of_parquet
 }
 
 /// Whether it may be the file's fault. What a remote store does not answer in time is good for all that is known.
@@ -257,5 +260,28 @@ struct Outcome {
 impl Drop for Outcome {
     fn drop(&mut self) {
         self.metrics.query(self.outcome, self.start.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_does_not_answer_is_no_fault_of_the_file() {
+        let store = |store| object_store::Error::Generic { store, source: "timed out".into() };
+        let absent = || object_store::Error::NotFound { path: "a".to_owned(), source: "404".into() };
+        let through_parquet = |error| ParquetError::External(Box::new(error)).into();
+        let of_files: [DataFusionError; 5] = [
+            through_parquet(absent()),
+            through_parquet(store("LocalFileSystem")),
+            absent().into(),
+            ParquetError::General("the footer is no footer".to_owned()).into(),
+            ArrowError::ParquetError("a page is short".to_owned()).into(),
+        ];
+        assert!(of_files.iter().all(is_of_files), "{of_files:?}");
+        let of_others: [DataFusionError; 3] =
+            [through_parquet(store("S3")), store("S3").into(), DataFusionError::Plan("no such column".to_owned())];
+        assert!(!of_others.iter().any(is_of_files), "{of_others:?}");
     }
 }

@@ -22,6 +22,12 @@ permit (principal in Team::"shop", action == Action::"readService", resource in 
 @id("root")
 permit (principal == Person::"root", action in Action::"read", resource);
 
+@id("audit")
+permit (principal in Team::"audit", action in [Action::"readTable", Action::"readService"], resource);
+
+@id("audit-columns")
+permit (principal in Team::"audit", action == Action::"readColumn", resource) unless { resource.name == "shadow" };
+
 @id("reporters")
 permit (principal, action == Action::"report", resource)
 when { principal.name == resource.name };
@@ -127,6 +133,8 @@ const ATTEMPTS: &[&str] = &[
     "SELECT source, destination FROM traffic_1m",
     "SELECT source, destination FROM traffic_1h",
     "SELECT * FROM policy_traffic_1m",
+    "SELECT destination, path FROM authorize('live')",
+    "SELECT count(*), max(destination) FROM authorize('live')",
     "SELECT * FROM denied",
     "SELECT \"user\" FROM denied",
     "SELECT * FROM edges",
@@ -210,6 +218,19 @@ async fn what_may_be_read_is_answered_and_what_may_not_is_named() {
             .is_ok_and(|tables| !tables.contains("requests"))
     );
     assert!(!guarded.shop.may_read("metrics") && guarded.root.may_read("metrics"));
+    guarded.running.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_are_not_computed_for_who_may_not_read_their_like() {
+    let guarded = Guarded::start().await;
+    let auditor = guarded.running.engine.reader(&Identity::new("eve", &["audit".to_owned()], &[])).await.unwrap();
+    assert!(guarded.ask(&auditor, "SELECT \"user\", decision, policies FROM requests").await.is_ok());
+    let sql = "SELECT would_decide, would_shadow FROM authorize('live')";
+    let error = guarded.ask(&auditor, sql).await.unwrap_err();
+    assert_eq!(error.kind, QueryErrorKind::Plan);
+    assert!(error.to_string().contains("authorize tells the like of `shadow`"), "{error}");
+    assert!(guarded.ask(&guarded.root, sql).await.is_ok());
     guarded.running.engine.shutdown().await;
 }
 

@@ -149,7 +149,9 @@ async fn policies_that_nothing_names_are_found_over_restarts() {
     let mut running = Running::start().await;
     let used: [Arc<str>; 1] = ["storefront-calls-catalog".into()];
     let shadow: [Arc<str>; 1] = ["pin-user-agents".into()];
-    let first = now_us() - 3_600_000_000;
+    // Uses are counted by the minute, and all of these are in one.
+    let minute = 60_000_000;
+    let first = (now_us() - 60 * minute) / minute * minute;
     for round in 1..=3 {
         let time = first + round * 1_000_000;
         let row = Row { time, policies: &used, ..request("catalog-1") };

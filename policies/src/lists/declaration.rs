@@ -143,6 +143,14 @@ impl fmt::Display for Origin {
 }
 
 impl Declaration {
+    /// What makes it another list when it changes: kind, what is looked up, and the whole source. Not for people, as a URL may hold
+    /// secrets.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let (Origin::File(source) | Origin::Url(source)) = &self.origin;
+        format!("{} {} {source}", self.kind.as_str(), self.looked)
+    }
+
     /// Whether only the rhythm is another.
     pub(super) fn is_same_list(&self, other: &Self) -> bool {
         (self.kind, &self.looked, &self.origin) == (other.kind, &other.looked, &other.origin)

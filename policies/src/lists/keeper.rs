@@ -12,6 +12,8 @@ use crate::compile::of_text;
 
 /// After a failure a list is fetched again this soon, then after twice as long and so on, up to its own rhythm.
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// A list without entries, as a source has to say it.
+const EMPTY: &[u8] = b"# empty\n";
 /// Most bytes that the entries of all lists together may have.
 const ALL_BYTES_MAX: usize = 256 << 20;
 
@@ -144,9 +146,18 @@ impl Keeper {
         }
     }
 
-    /// The last good entries of every list, as reporters get them. One that was never fetched has none, and nothing is on it.
-    pub fn lists(&self) -> impl Iterator<Item = &v1::List> {
-        self.kept.values().filter_map(|kept| kept.good.as_ref()).map(|good| &good.list)
+    /// Every list as reporters get it, with its last good entries. One that was never fetched has none, and its digest is what those of
+    /// all its entries will begin with: whoever holds some need not give them up.
+    pub fn lists(&self) -> impl Iterator<Item = v1::List> {
+        self.kept.values().map(|kept| match &kept.good {
+            Some(good) => good.list.clone(),
+            None => kept.list(kept.beginning(), EMPTY),
+        })
+    }
+
+    /// Names of those that have entries.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        self.kept.iter().filter(|(_, kept)| kept.good.is_some()).map(|(name, _)| name.as_str())
     }
 
     /// Every list with the state of its source.
@@ -167,14 +178,21 @@ impl Keeper {
 
 impl Kept {
     fn read(&self, bytes: &[u8]) -> Result<(usize, v1::List), String> {
-        let Declaration { name, kind, looked, .. } = &self.declaration;
-        let entries = List::read(*kind, bytes).map_err(|error| error.to_string())?.len();
-        let (kind, of) = (kind.as_str().to_owned(), looked.to_string());
+        let entries = List::read(self.declaration.kind, bytes).map_err(|error| error.to_string())?.len();
         // It was read as UTF-8 just now.
-        let text = String::from_utf8_lossy(bytes);
-        let digest = format!("{:032x}", of_text(&format!("{kind} {of} {:032x}", of_text(&text))));
-        let list = v1::List { name: name.clone(), digest, kind, of, entries: bytes.to_vec().into(), held: false };
-        Ok((entries, list))
+        let digest = format!("{}{:032x}", self.beginning(), of_text(&String::from_utf8_lossy(bytes)));
+        Ok((entries, self.list(digest, bytes)))
+    }
+
+    /// What the digests of all its entries begin with.
+    fn beginning(&self) -> String {
+        format!("{:032x}-", of_text(&self.declaration.identity()))
+    }
+
+    fn list(&self, digest: String, entries: &[u8]) -> v1::List {
+        let Declaration { name, kind, looked, .. } = &self.declaration;
+        let (kind, of) = (kind.as_str().to_owned(), looked.to_string());
+        v1::List { name: name.clone(), digest, kind, of, entries: entries.to_vec().into(), held: false }
     }
 
     fn bytes(&self) -> Option<usize> {

@@ -70,7 +70,7 @@ fn keeps_the_last_good_list_when_the_source_fails() {
     keeper.declare(vec![declared("kind: cidr\nurl: https://lists.example/bad\nrefresh: 1m\n")], 0);
     let facts = |address: &str| Facts { source_address: Some(address.parse::<IpAddr>().unwrap()), ..Facts::default() };
     let on = |keeper: &Keeper, address: &str| {
-        let pushed: Vec<_> = keeper.lists().cloned().collect();
+        let pushed: Vec<_> = keeper.lists().collect();
         let lists = Lists::default().with(&pushed, true).unwrap();
         lists.on(&facts(address)).map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -97,15 +97,16 @@ fn keeps_the_last_good_list_when_the_source_fails() {
         (vec!["bad".to_owned()], 1),
         "in another rhythm"
     );
-    keeper.unchanged("bad", 131_600);
+    assert_eq!(keeper.unchanged("bad", 131_600), Outcome::Unchanged);
     assert_eq!((keeper.due(431_599).count(), keeper.due(431_600).count()), (0, 1));
     keeper.restore("bad", b"192.0.2.1\n", 0);
     assert_eq!(on(&keeper, "10.0.0.1"), ["bad"], "what was kept of an earlier run is older");
     keeper.declare(vec![declared("kind: cidr\nfile: bad.txt\n")], 132_000);
     assert!(on(&keeper, "10.0.0.1").is_empty(), "another source is another list");
+    assert_eq!(keeper.unchanged("bad", 132_000), Outcome::Failed, "nothing is held that it could be");
     keeper.restore("bad", b"<html>", 0);
     keeper.restore("bad", b"10.0.0.1\n", 0);
-    assert_eq!((on(&keeper, "10.0.0.1"), keeper.due(132_000).count()), (vec!["bad".to_owned()], 1), "and still due");
+    assert_eq!((on(&keeper, "10.0.0.1"), keeper.due(133_000).count()), (vec!["bad".to_owned()], 1), "and still due");
 }
 
 proptest! {

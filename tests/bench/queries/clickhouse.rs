@@ -18,7 +18,7 @@ pub(super) struct Answers {
 pub(super) fn ask(tables: &Path, questions: &[Question], names: &Names) -> anyhow::Result<Answers> {
     let source = format!("file('{}/**/*.parquet', 'Parquet')", tables.display());
     let queries = |question: &Question| -> Vec<String> {
-        (0..=TIMES).map(|time| names.fill(question.theirs, time).replace("$requests", &source)).collect()
+        (0..=TIMES).map(|time| names.fill(&question.theirs.replace("$requests", &source), time)).collect()
     };
     let asked = json!(questions.iter().map(queries).collect::<Vec<_>>());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/queries/clickhouse.py");

@@ -1,8 +1,8 @@
 //! What was counted since a moment, by key: the counters that a process shows.
 //!
-//! INVARIANT: no number falls, nor does a sum over keys of one edge: direction, source and destination. A key is given up for good
-//! when there is no room for it, and edges that nothing was counted for in [`IDLE_US`] make room only when there is little; one
-//! that comes back begins at zero, as after a restart.
+//! INVARIANT: no number falls, nor does a sum over keys of one edge (direction, source and destination) but to begin anew. What was
+//! not counted for [`IDLE_US`] makes room when there is little: edges without requests and, where those are few, edges half of
+//! whose keys had none. An edge is left out as a whole, so that it begins at zero, as after a restart.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +20,10 @@ use crate::names::{ABSENT, Names};
 use crate::rows::words;
 use crate::traffic::{STEPS, Tally};
 
-/// An edge without requests for as long may make room.
+/// What is without requests for as long may make room.
 const IDLE_US: i64 = 3_600_000_000;
+/// How often it is looked for room: looking takes as long as a scrape.
+const LOOK_US: i64 = 60_000_000;
 /// A number of the aggregator's names whose number here is not known yet.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -37,8 +39,16 @@ pub(super) struct Totals {
     heard_us: Vec<i64>,
     bounds: Bounds,
     newest_us: i64,
+    look_again_us: i64,
     known_names: Vec<u32>,
     known_words: Vec<u32>,
+}
+
+/// Keys of one edge, and how many of them are idle.
+#[derive(Debug, Clone, Copy, Default)]
+struct Edge {
+    keys: usize,
+    idle: usize,
 }
 
 impl Totals {
@@ -50,6 +60,7 @@ impl Totals {
             heard_us: Vec::new(),
             bounds: Bounds::new(STEPS, limits.keys_max, usize::MAX),
             newest_us: i64::MIN,
+            look_again_us: i64::MIN,
             known_names: Vec::new(),
             known_words: Vec::new(),
         }
@@ -58,7 +69,9 @@ impl Totals {
     /// Adds a second that is over, whose keys are numbers of these names and words.
     pub(super) fn add(&mut self, second: &Interval<Tally>, names: &Names, words: &Names) {
         self.newest_us = self.newest_us.max(second.start_us);
-        if self.counted.keys.len() >= self.bounds.keys_max / 2 || self.names.is_half_full() {
+        let is_crowded = self.counted.keys.len() >= self.bounds.keys_max / 2 || self.names.is_half_full();
+        if is_crowded && self.newest_us >= self.look_again_us {
+            self.look_again_us = self.newest_us.saturating_add(LOOK_US);
             self.make_room();
         }
         for (key, cell) in second.keys.iter().zip(&second.cells) {
@@ -102,31 +115,46 @@ impl Totals {
 
     /// Leaves out what was not counted for long, with its names: whole edges, as a series may count several keys of one.
     fn make_room(&mut self) {
+        let of_key = EDGE.iter().fold(0, |mask, place| mask | place.mask());
+        let edges = self.edges(of_key);
+        let edge = |key: u128| edges.get(&(key & of_key)).copied().unwrap_or_default();
+        let is_idle = |key: u128| edge(key).idle == edge(key).keys;
+        let is_stale = |key: u128| edge(key).idle * 2 >= edge(key).keys;
+        let keys = &self.counted.keys;
+        let is_a_quarter =
+            |is_left_out: &dyn Fn(u128) -> bool| keys.iter().filter(|key| is_left_out(**key)).count() * 4 >= keys.len();
+        if is_a_quarter(&is_idle) {
+            self.leave_out(is_idle);
+        } else if is_a_quarter(&is_stale) || self.names.is_half_full() {
+            self.leave_out(is_stale);
+        }
+    }
+
+    fn edges(&self, of_key: u128) -> HashMap<u128, Edge> {
         let idle_since = self.newest_us.saturating_sub(IDLE_US);
-        let edge = EDGE.iter().fold(0, |mask, place| mask | place.mask());
-        let mut heard = HashMap::<u128, i64>::new();
+        let mut edges = HashMap::<u128, Edge>::new();
         for (key, heard_us) in self.counted.keys.iter().zip(&self.heard_us) {
-            let heard = heard.entry(key & edge).or_insert(*heard_us);
-            *heard = (*heard).max(*heard_us);
+            let edge = edges.entry(key & of_key).or_default();
+            edge.keys += 1;
+            edge.idle += usize::from(*heard_us < idle_since);
         }
-        let is_kept = |key: &u128| heard.get(&(key & edge)).is_some_and(|heard| *heard >= idle_since);
-        // Rebuilding costs as much as a scrape: only where a quarter goes.
-        if self.counted.keys.iter().filter(|key| is_kept(key)).count() * 4 > self.counted.keys.len() * 3 {
-            return;
-        }
+        edges
+    }
+
+    fn leave_out(&mut self, is_left_out: impl Fn(u128) -> bool) {
         let fresh = Self {
             names: self.names.renewed(),
             words: words(),
             counted: Interval::new(0, 64),
             heard_us: Vec::new(),
             bounds: Bounds { cells: 0, ..self.bounds.clone() },
-            newest_us: self.newest_us,
             known_names: Vec::new(),
             known_words: Vec::new(),
+            ..*self
         };
         let old = std::mem::replace(self, fresh);
         for ((key, cell), heard_us) in old.counted.keys.iter().zip(&old.counted.cells).zip(&old.heard_us) {
-            if is_kept(key) {
+            if !is_left_out(*key) {
                 let key = self.translate(*key, &old.names, &old.words);
                 let place = self.counted.place(key, 0, &mut self.bounds);
                 self.counted.cells[place].absorb(cell);

@@ -163,6 +163,28 @@ fn no_series_of_an_edge_falls_while_the_edge_is_busy() {
 }
 
 #[test]
+fn an_edge_that_is_never_idle_begins_anew_when_most_of_it_is() {
+    let mut aggregator = Aggregator::new(Limits { keys_max: 40, ..Limits::default() });
+    for n in 0..250 {
+        let request = Request {
+            time: n * 60_000_000,
+            source: "s".to_owned(),
+            destination: "busy".to_owned(),
+            route: format!("r-{n}"),
+            status: Some(200),
+            decision: "allow",
+            method: "GET",
+            direction: "inbound",
+            weight: 1,
+            ..Request::default()
+        };
+        aggregator.add(&batch(&[request])).unwrap();
+    }
+    let keys = requests_by_key(&mut aggregator);
+    assert!(keys.keys().any(|key| key.iter().any(|name| name == "r-249")), "{keys:?}");
+}
+
+#[test]
 fn names_that_are_used_no_more_make_room() {
     let mut aggregator = Aggregator::new(Limits { names_max: 40, ..Limits::default() });
     for hour in 0..100_i64 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::plan::Job;
+use super::setbacks;
 use crate::sealed::State;
 use crate::verify::Unserved;
 use crate::{SealedFile, StoreError};
@@ -23,11 +24,9 @@ impl State {
 
     /// Stops serving a file that was read in vain, if that is because of what it is. Says whether it did.
     pub(crate) fn examine(&self, file: &Arc<SealedFile>) -> bool {
-        let is_listed =
-            self.files.load().get(file.table).is_some_and(|files| files.iter().any(|listed| Arc::ptr_eq(listed, file)));
-        if !is_listed {
+        if !self.is_listed(file) {
             // Somebody else was faster.
-            return self.aside.lock().iter().any(|aside| aside.name == file.key.as_ref());
+            return self.is_aside(file);
         }
         match self.fault(file) {
             None => return false,
@@ -39,6 +38,16 @@ impl State {
             }
         }
         true
+    }
+
+    pub(crate) fn is_listed(&self, file: &Arc<SealedFile>) -> bool {
+        let files = self.files.load();
+        files.get(file.table).is_some_and(|files| files.iter().any(|listed| Arc::ptr_eq(listed, file)))
+    }
+
+    /// Whether it is served no more because of what it is.
+    pub(crate) fn is_aside(&self, file: &SealedFile) -> bool {
+        self.aside.lock().iter().any(|aside| aside.name == file.key.as_ref())
     }
 
     fn names(&self, error: &StoreError, file: &SealedFile) -> bool {
@@ -77,7 +86,8 @@ impl State {
             // A store that is away, or was: its files are good for all that is known.
             _ => return None,
         };
-        self.setbacks.lock().is_unread_again(&file.key, Instant::now()).then_some(Fault::Damaged(problem))
+        let is_again = self.setbacks.lock().is_unread_again(&file.key, Instant::now(), setbacks::WAIT);
+        is_again.then_some(Fault::Damaged(problem))
     }
 }
 

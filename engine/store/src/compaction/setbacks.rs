@@ -8,14 +8,17 @@ use object_store::path::Path;
 /// How long a directory is left alone after its files could not be rewritten.
 pub(super) const WAIT: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 60 });
 
-/// Directories and files that made a rewriting fail.
+/// How long ago a failure may be to count beside another one.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// Directories and files that made a rewriting or a query fail.
 ///
-/// Bound: the directories and files there are. A rewriting that goes well takes them out.
+/// Bound: the directories and files there are. A rewriting that goes well takes them out, and so does time.
 #[derive(Debug, Default)]
 pub(crate) struct Setbacks {
     deferred: HashMap<String, Instant>,
-    /// Since when a file could not be read.
-    unread: HashMap<Path, Instant>,
+    /// When a file could not be read first and last.
+    unread: HashMap<Path, (Instant, Instant)>,
 }
 
 impl Setbacks {
@@ -28,11 +31,13 @@ impl Setbacks {
         self.deferred.get(directory).is_some_and(|until| now < *until)
     }
 
-    /// Notes that a file could not be read; says whether that was so a while ago, too. What fails for a moment, such as a mount that
-    /// is away, fails for many queries at once.
-    pub(super) fn is_unread_again(&mut self, file: &Path, now: Instant) -> bool {
-        let since = *self.unread.entry(file.clone()).or_insert(now);
-        since < now && now.duration_since(since) >= WAIT
+    /// Notes that a file could not be read; says whether that has gone on for so long. What fails for a moment, such as a mount that
+    /// is away, fails for many queries at once, and may fail for a moment some other day, too.
+    pub(super) fn is_unread_again(&mut self, file: &Path, now: Instant, wait: Duration) -> bool {
+        self.unread.retain(|_, (_, last)| now.duration_since(*last) < MEMORY);
+        let (first, last) = self.unread.entry(file.clone()).or_insert((now, now));
+        *last = now;
+        *first < now && now.duration_since(*first) >= wait
     }
 
     /// A file was read after all.
@@ -64,20 +69,34 @@ mod tests {
         assert!(!setbacks.is_deferred("a", now));
     }
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_file_that_was_read_meanwhile_starts_anew() {
         let (mut setbacks, file, now) = (Setbacks::default(), Path::from("a/b"), Instant::now());
-        let later = |minutes: u64| now + Duration::from_secs(60 * minutes);
-        assert!(!setbacks.is_unread_again(&file, now) && setbacks.is_unread_again(&file, later(1)));
+        let is_again =
+            |setbacks: &mut Setbacks, minutes: u32| setbacks.is_unread_again(&file, now + MINUTE * minutes, MINUTE);
+        assert!(!is_again(&mut setbacks, 0) && is_again(&mut setbacks, 1));
         setbacks.forget("a", [&file]);
-        assert!(!setbacks.is_unread_again(&file, later(2)));
+        assert!(!is_again(&mut setbacks, 2));
         setbacks.was_read(&file);
-        assert!(!setbacks.is_unread_again(&file, later(3)));
+        assert!(!is_again(&mut setbacks, 3));
     }
 
     #[test]
-    fn many_failures_at_one_moment_are_one() {
+    fn failures_of_one_moment_are_one_and_those_of_long_ago_none() {
         let (mut setbacks, file, now) = (Setbacks::default(), Path::from("a/b"), Instant::now());
-        assert!(!setbacks.is_unread_again(&file, now) && !setbacks.is_unread_again(&file, now));
+        let mut is_again = |after: Duration| setbacks.is_unread_again(&file, now + after, MINUTE);
+        assert!(!is_again(Duration::ZERO) && !is_again(Duration::ZERO) && !is_again(Duration::from_secs(59)));
+        assert!(is_again(MINUTE));
+        assert!(!is_again(MINUTE + MEMORY), "another moment");
+    }
+
+    #[test]
+    fn what_is_not_asked_for_again_is_forgotten() {
+        let (mut setbacks, now) = (Setbacks::default(), Instant::now());
+        setbacks.is_unread_again(&Path::from("a/b"), now, MINUTE);
+        setbacks.is_unread_again(&Path::from("a/c"), now + MEMORY, MINUTE);
+        assert_eq!(setbacks.unread.len(), 1);
     }
 }

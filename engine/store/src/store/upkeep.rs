@@ -102,7 +102,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Stopping`](crate::StoreError::Stopping) only.
     pub async fn examine(&self, files: Vec<Arc<SealedFile>>) -> Result<bool, crate::StoreError> {
-        let examine = move |state: &State| Ok(files.into_iter().filter(|file| state.examine(file)).collect());
+        let examine = move |state: &State| {
+            let (listed, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| state.is_listed(file));
+            // Where another query has found out, nothing need be read.
+            let gone: Vec<_> = others.into_iter().filter(|file| state.is_aside(file)).collect();
+            if !gone.is_empty() {
+                return Ok(gone);
+            }
+            Ok(listed.into_iter().filter(|file| state.examine(file)).collect())
+        };
         let gone: Vec<Arc<SealedFile>> = self.core.sealed.blocking(examine).await?;
         // At once, also while a seal is under way.
         self.core.books.lock().leave_out(&gone, &self.core.view);
