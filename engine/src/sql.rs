@@ -12,6 +12,7 @@ mod functions;
 mod pauses;
 mod permitted;
 mod reading;
+mod rules;
 mod run;
 mod state_table;
 mod stored;

@@ -51,8 +51,15 @@ impl Histogram {
         let _ = self.bucket(offset + last as i32);
         let _ = self.bucket(offset);
         let from = (offset - self.offset) as usize;
-        for (count, more) in self.counts.iter_mut().skip(from).zip(counts) {
-            *count = count.saturating_add(*more);
+        let sums = &mut self.counts[from..from + counts.len()];
+        // Counts are never negative: a sum is only when it does not fit. So written, several are added at once.
+        let mut signs = 0;
+        for (count, more) in sums.iter_mut().zip(counts) {
+            *count = count.wrapping_add(*more);
+            signs |= *count;
+        }
+        if signs < 0 {
+            sums.iter_mut().filter(|count| **count < 0).for_each(|count| *count = i64::MAX);
         }
     }
 

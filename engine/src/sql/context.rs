@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use tollgate_store::TableSpec;
 
 use super::authorize::Authorize;
+use super::rules::rules;
 use super::state_table::{StateProvider, StateTable};
 use super::stored::{StoredTable, Views, objects_url, with_views};
 use super::{CATALOG, SCHEMA, functions, views};
@@ -73,8 +74,9 @@ pub(crate) async fn session(tables: Tables, means: &Means) -> Result<SessionCont
     if let Some(objects) = tables.views.objects() {
         runtime.register_object_store(objects_url()?.as_ref(), objects);
     }
-    let state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    let rules = rules(&runtime.memory_pool);
+    let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let state = rules.into_iter().fold(builder, SessionStateBuilder::with_optimizer_rule).build();
     let context = SessionContext::new_with_state(state);
     functions::register(&context);
     for (index, spec) in tables.stored.iter().enumerate() {

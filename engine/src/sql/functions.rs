@@ -2,7 +2,7 @@
 
 mod arguments;
 mod groups;
-mod histogram;
+pub(super) mod histogram;
 mod ids;
 mod percentile;
 mod success;

@@ -99,8 +99,9 @@ impl<'a> HistogramColumns<'a> {
         let (offset, zero) = (self.offsets.value(row), self.zeros.value(row));
         let [from, through] = [row, row + 1].map(|at| self.lists.value_offsets()[at] as usize);
         let counts = &self.counts.values()[from..through];
-        let is_null = self.counts.nulls().is_some_and(|nulls| nulls.slice(from, through - from).null_count() > 0);
-        if is_null || zero < 0 || counts.iter().any(|count| *count < 0) {
+        let nulls = self.counts.nulls().filter(|nulls| nulls.null_count() > 0);
+        let is_null = nulls.is_some_and(|nulls| nulls.slice(from, through - from).null_count() > 0);
+        if is_null || counts.iter().fold(zero, |signs, count| signs | count) < 0 {
             return Err(HistogramError::Count);
         }
         if counts.is_empty() {

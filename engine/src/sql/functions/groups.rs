@@ -12,7 +12,7 @@ pub(super) trait Groups: GroupsAccumulator + Sync + fmt::Debug {
     /// Makes room for at least this many groups.
     fn resize(&mut self, groups: usize);
     /// The result of a group, which goes on.
-    fn value(&self, group: usize) -> ScalarValue;
+    fn value(&self, group: usize) -> Result<ScalarValue>;
 }
 
 /// The accumulator of the one group that a query without groups has.
@@ -33,7 +33,7 @@ impl<G: Groups> Accumulator for Single<G> {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.0.value(0))
+        self.0.value(0)
     }
 
     fn size(&self) -> usize {

@@ -2,17 +2,22 @@
 //! `histogram_quantile(0.99, duration_offset, duration_counts, duration_zero)`, a quantile of their sum in microseconds, and
 //! `le_counts(duration_offset, duration_counts, duration_zero)`, how many durations are at most each of Envoy's bounds.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, BooleanArray, new_empty_array};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Float64Array, Int64Builder, ListBuilder, StructArray,
+};
 use arrow::compute;
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, Expr, GroupsAccumulator, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::physical_plan::expressions::Literal;
 use tollgate_rollups::{HistogramAccumulator, HistogramArrays, HistogramColumns, HistogramView};
@@ -21,19 +26,45 @@ use super::arguments::wrong;
 use super::groups::{Groups, Single};
 
 pub(super) fn functions() -> [AggregateUDF; 2] {
-    [Question::Quantile, Question::UpToBounds].map(|question| {
-        let histogram = [DataType::Int32, counts_type(), DataType::Int64];
-        let types = question.first_argument().into_iter().chain(histogram).collect();
-        let signature = Signature::one_of(vec![TypeSignature::Exact(types)], Volatility::Immutable);
-        AggregateUDF::from(OverHistograms { question, signature })
-    })
+    [Question::Quantile, Question::UpToBounds].map(function)
 }
+
+fn function(question: Question) -> AggregateUDF {
+    let histogram = [DataType::Int32, counts_type(), DataType::Int64];
+    let types = question.first_argument().into_iter().chain(histogram).collect();
+    let signature = Signature::one_of(vec![TypeSignature::Exact(types)], Volatility::Immutable);
+    AggregateUDF::from(OverHistograms { question, signature })
+}
+
+/// Whether an aggregate is `histogram_quantile` with this quantile, which is right.
+pub(in crate::sql) fn is_quantile(function: &AggregateUDF, quantile: &Expr) -> bool {
+    let over = function.inner().downcast_ref::<OverHistograms>();
+    let is_right =
+        matches!(quantile, Expr::Literal(ScalarValue::Float64(Some(quantile)), _) if QUANTILES.contains(quantile));
+    is_right && over.is_some_and(|over| over.question == Question::Quantile)
+}
+
+/// The sum of histograms, for [`quantile_of_sum`].
+pub(in crate::sql) fn sum_of(columns: Vec<Expr>, filter: Option<Box<Expr>>) -> Expr {
+    let sum = Arc::new(function(Question::Sum));
+    Expr::AggregateFunction(AggregateFunction::new_udf(sum, columns, false, filter, Vec::new(), None))
+}
+
+/// What `histogram_quantile` says, of a sum.
+pub(in crate::sql) fn quantile_of_sum(quantile: Expr, sum: Expr) -> Expr {
+    ScalarUDF::from(QuantileOfSum { signature: Signature::any(2, Volatility::Immutable) }).call(vec![quantile, sum])
+}
+
+/// What can be asked for.
+const QUANTILES: RangeInclusive<f64> = 0.0..=1.0;
 
 /// Which of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Question {
     Quantile,
     UpToBounds,
+    /// The sum itself, of which several quantiles are asked.
+    Sum,
 }
 
 impl Question {
@@ -41,6 +72,11 @@ impl Question {
     fn first_argument(self) -> Option<DataType> {
         (self == Self::Quantile).then_some(DataType::Float64)
     }
+}
+
+fn sum_fields() -> Fields {
+    let field = |name, data_type| Field::new(name, data_type, true);
+    Fields::from(vec![field("offset", DataType::Int32), field("counts", counts_type()), field("zero", DataType::Int64)])
 }
 
 fn counts_type() -> DataType {
@@ -58,6 +94,7 @@ impl AggregateUDFImpl for OverHistograms {
         match self.question {
             Question::Quantile => "histogram_quantile",
             Question::UpToBounds => "le_counts",
+            Question::Sum => "histogram_sum",
         }
     }
 
@@ -69,6 +106,7 @@ impl AggregateUDFImpl for OverHistograms {
         Ok(match self.question {
             Question::Quantile => DataType::Float64,
             Question::UpToBounds => counts_type(),
+            Question::Sum => DataType::Struct(sum_fields()),
         })
     }
 
@@ -93,37 +131,59 @@ impl AggregateUDFImpl for OverHistograms {
 /// The sums of histograms by group, and what is asked about them.
 #[derive(Debug)]
 struct Sums {
-    /// `None` where the counts up to the bounds are asked for.
-    quantile: Option<f64>,
+    answer: Answer,
     sums: HistogramAccumulator,
     groups: usize,
 }
 
+/// What is said of a sum.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Quantile(f64),
+    UpToBounds,
+    Sum,
+}
+
+impl Answer {
+    fn of(self, sums: &HistogramArrays) -> Result<ArrayRef> {
+        let columns = HistogramColumns::try_new(&sums.offsets, &sums.counts, &sums.zeros).map_err(external)?;
+        let views = (0..columns.len()).map(|row| columns.get(row).map_err(external));
+        match self {
+            Self::Quantile(quantile) => quantiles(views, quantile),
+            Self::UpToBounds => {
+                let mut counts = ListBuilder::new(Int64Builder::new());
+                for view in views {
+                    match view? {
+                        Some(view) => counts.append_value(view.le_counts().map(Some)),
+                        None => counts.append_null(),
+                    }
+                }
+                Ok(Arc::new(counts.finish()))
+            }
+            Self::Sum => Ok(Arc::new(StructArray::try_new(sum_fields(), arrays(sums.clone()), None)?)),
+        }
+    }
+}
+
+fn quantiles<'a>(views: impl Iterator<Item = Result<Option<HistogramView<'a>>>>, quantile: f64) -> Result<ArrayRef> {
+    let value = |view: Result<Option<HistogramView<'_>>>| Ok(view?.and_then(|view| view.quantile(quantile)));
+    Ok(Arc::new(views.map(value).collect::<Result<Float64Array>>()?))
+}
+
 impl Sums {
     fn new(question: Question, args: &AccumulatorArgs<'_>) -> Result<Self> {
-        let quantile = match question {
-            Question::Quantile => Some(constant_quantile(args)?),
-            Question::UpToBounds => None,
+        let answer = match question {
+            Question::Quantile => Answer::Quantile(constant_quantile(args)?),
+            Question::UpToBounds => Answer::UpToBounds,
+            Question::Sum => Answer::Sum,
         };
-        Ok(Self { quantile, sums: HistogramAccumulator::default(), groups: 0 })
-    }
-
-    fn value_of(&self, histogram: Option<HistogramView<'_>>) -> ScalarValue {
-        match (self.quantile, histogram) {
-            (Some(quantile), histogram) => {
-                ScalarValue::Float64(histogram.and_then(|histogram| histogram.quantile(quantile)))
-            }
-            (None, Some(histogram)) => {
-                let counts = histogram.le_counts().map(|count| ScalarValue::Int64(Some(count)));
-                ScalarValue::List(ScalarValue::new_list_nullable(&counts, &DataType::Int64))
-            }
-            (None, None) => ScalarValue::new_null_list(DataType::Int64, true, 1),
-        }
+        Ok(Self { answer, sums: HistogramAccumulator::default(), groups: 0 })
     }
 
     /// The columns of the histogram among the arguments.
     fn columns<'a>(&self, values: &'a [ArrayRef]) -> &'a [ArrayRef] {
-        values.get(usize::from(self.quantile.is_some())..).unwrap_or_default()
+        let before = usize::from(matches!(self.answer, Answer::Quantile(_)));
+        values.get(before..).unwrap_or_default()
     }
 
     fn take(&mut self, emit_to: EmitTo) -> Result<HistogramArrays> {
@@ -140,7 +200,7 @@ impl Sums {
 fn constant_quantile(args: &AccumulatorArgs<'_>) -> Result<f64> {
     let literal = args.exprs.first().and_then(|quantile| quantile.downcast_ref::<Literal>());
     match literal.map(Literal::value) {
-        Some(ScalarValue::Float64(Some(quantile))) if (0.0..=1.0).contains(quantile) => Ok(*quantile),
+        Some(ScalarValue::Float64(Some(quantile))) if QUANTILES.contains(quantile) => Ok(*quantile),
         _ => Err(wrong("histogram_quantile takes a constant quantile from 0 to 1 first, such as 0.99")),
     }
 }
@@ -183,8 +243,9 @@ impl Groups for Sums {
         self.sums.resize(self.groups);
     }
 
-    fn value(&self, group: usize) -> ScalarValue {
-        self.value_of(self.sums.view(group))
+    fn value(&self, group: usize) -> Result<ScalarValue> {
+        let sum = HistogramArrays::collect(std::iter::once(self.sums.view(group)))?;
+        ScalarValue::try_from_array(&self.answer.of(&sum)?, 0)
     }
 }
 
@@ -203,12 +264,7 @@ impl GroupsAccumulator for Sums {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let taken = self.take(emit_to)?;
-        let columns = HistogramColumns::try_new(&taken.offsets, &taken.counts, &taken.zeros).map_err(external)?;
-        if columns.is_empty() {
-            return Ok(new_empty_array(&self.value_of(None).data_type()));
-        }
-        let value = |row| columns.get(row).map(|histogram| self.value_of(histogram)).map_err(external);
-        ScalarValue::iter_to_array((0..columns.len()).map(value).collect::<Result<Vec<_>>>()?)
+        self.answer.of(&taken)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
@@ -229,5 +285,38 @@ impl GroupsAccumulator for Sums {
 
     fn size(&self) -> usize {
         self.sums.bytes()
+    }
+}
+
+/// `histogram_quantile` over sums: the last step, where several are asked for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct QuantileOfSum {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for QuantileOfSum {
+    fn name(&self) -> &'static str {
+        "quantile_of_sum"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [ColumnarValue::Scalar(ScalarValue::Float64(Some(quantile))), sums] = args.args.as_slice() else {
+            return Err(wrong("quantile_of_sum takes a constant quantile and a sum of histograms"));
+        };
+        let sums = sums.to_array(args.number_rows)?;
+        let Some([offsets, counts, zeros]) = sums.as_struct_opt().map(StructArray::columns) else {
+            return Err(wrong("a sum of histograms has three columns: offset, counts and zero"));
+        };
+        let columns = HistogramColumns::try_new(offsets, counts, zeros).map_err(external)?;
+        let views = (0..columns.len()).map(|row| columns.get(row).map_err(external));
+        Ok(ColumnarValue::Array(quantiles(views, *quantile)?))
     }
 }

@@ -98,8 +98,8 @@ impl Groups for Shares {
         self.all.resize(groups.max(self.all.len()), 0);
     }
 
-    fn value(&self, group: usize) -> ScalarValue {
-        ScalarValue::Float64(self.share(group))
+    fn value(&self, group: usize) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64(self.share(group)))
     }
 }
 

@@ -10,3 +10,4 @@ FROM traffic_1s
 WHERE time > now() - INTERVAL '61 seconds' AND direction <> 'outbound'
 GROUP BY source
 ORDER BY requests DESC
+LIMIT 10000
