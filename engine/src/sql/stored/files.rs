@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use bytes::Bytes;
 use chrono::DateTime;
 use datafusion::catalog::Session;
@@ -69,9 +69,16 @@ pub(super) async fn plan(
     let (files, found): (Vec<_>, Vec<_>) = found.map(|(file, found)| (Arc::clone(file), found)).unzip();
     let readers =
         Readers { readers: CachedParquetFileReaderFactory::new(objects, footers), moment: Arc::clone(moment) };
+    // Lists take long to read: where some are asked for, only those of rows that a filter leaves.
+    let is_list = |field: &FieldRef| matches!(field.data_type(), DataType::List(_) | DataType::Map(..));
+    let has_lists = wanted.projection.map_or_else(
+        || schema.fields().iter().any(is_list),
+        |columns| columns.iter().any(|column| is_list(&schema.fields()[*column])),
+    );
+    let is_late = wanted.sought.is_some() || has_lists;
     let source = ParquetSource::new(Arc::clone(schema))
-        .with_pushdown_filters(wanted.sought.is_some())
-        .with_reorder_filters(wanted.sought.is_some())
+        .with_pushdown_filters(is_late)
+        .with_reorder_filters(is_late)
         .with_bloom_filter_on_read(!is_looked_up)
         .with_metadata_size_hint(FOOTER_BYTES)
         .with_parquet_file_reader_factory(Arc::new(readers));
