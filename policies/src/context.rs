@@ -1,8 +1,10 @@
 //! Facts as Cedar's context, made of only what the policies at hand read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy::{Context, RestrictedExpression};
+use cedar_policy_core::ast::{self, Value};
 
 use crate::clock::Clock;
 use crate::facts::Facts;
@@ -11,7 +13,8 @@ use crate::model::ContextType;
 use crate::needs::Needs;
 use crate::world;
 
-/// The context of a request. `all_headers` are those that any policy names.
+/// The context of a request. `all_headers` are those that any policy names. Values are made as they are: an expression would have
+/// to be evaluated for each request.
 pub(crate) fn context(
     facts: &Facts<'_>,
     clock: &Clock,
@@ -20,29 +23,41 @@ pub(crate) fn context(
     needs: &Needs,
 ) -> Context {
     let headers = if needs.all_headers { all_headers } else { &needs.headers };
-    let pairs = needs.context().filter_map(|(name, of_type, is_required)| {
+    let mut values = BTreeMap::new();
+    for (name, of_type, is_required) in needs.context() {
         let value = match of_type {
             ContextType::Text => {
                 let value = text(facts, name);
-                (*is_required || !value.is_empty()).then(|| RestrictedExpression::new_string(value.to_owned()))?
+                (*is_required || !value.is_empty()).then(|| Value::from(value))
             }
-            ContextType::Bool => RestrictedExpression::new_bool(facts.is_mtls),
-            ContextType::Time => RestrictedExpression::new_datetime(rfc3339(clock.wall_us())),
-            ContextType::Address => RestrictedExpression::new_ip(facts.source_address?.to_canonical().to_string()),
-            ContextType::User if facts.user.is_empty() => return None,
-            ContextType::User => RestrictedExpression::new_entity_uid(world::user(facts.user)),
-            ContextType::Headers => header_record(facts, headers)?,
+            ContextType::Bool => Some(Value::from(facts.is_mtls)),
+            ContextType::Time => evaluated(RestrictedExpression::new_datetime(rfc3339(clock.wall_us()))),
+            ContextType::Address => facts
+                .source_address
+                .and_then(|address| evaluated(RestrictedExpression::new_ip(address.to_canonical().to_string()))),
+            ContextType::User => {
+                (!facts.user.is_empty()).then(|| Value::from(ast::EntityUID::from(world::user(facts.user))))
+            }
+            ContextType::Headers => Some(header_record(facts, headers)),
             ContextType::Lists => {
                 let mut on = Vec::new();
-                needs.on_lists(lists, facts, |list| on.push(RestrictedExpression::new_string(list.to_string())));
-                RestrictedExpression::new_set(on)
+                needs.on_lists(lists, facts, |list| on.push(Value::from(&**list)));
+                Some(Value::set(on, None))
             }
-            ContextType::Claims => return None,
+            ContextType::Claims => None,
         };
-        Some(((*name).to_owned(), value))
-    });
-    // Names are distinct and values are well-formed; were one not, policies that read it would fail, which is the safe side.
-    Context::from_pairs(pairs).unwrap_or_else(|_| Context::empty())
+        values.extend(value.map(|value| ((*name).into(), value)));
+    }
+    ast::Context::Value(Arc::new(values)).into()
+}
+
+/// The value of an expression with an extension's function. Were there none, policies that read it would fail, which is the safe side.
+fn evaluated(expression: RestrictedExpression) -> Option<Value> {
+    let context = Context::from_pairs([("value".to_owned(), expression)]).ok()?;
+    match context.as_ref() {
+        ast::Context::Value(values) => values.values().next().cloned(),
+        ast::Context::RestrictedResidual(_) => None,
+    }
 }
 
 /// The value of an attribute that is text.
@@ -59,12 +74,9 @@ pub(crate) fn text<'a>(facts: &Facts<'a>, name: &str) -> &'a str {
     }
 }
 
-fn header_record(facts: &Facts<'_>, headers: &[Arc<str>]) -> Option<RestrictedExpression> {
-    let fields = headers.iter().filter_map(|name| {
-        let value = header(facts, name)?;
-        Some((name.to_string(), RestrictedExpression::new_string(value.to_owned())))
-    });
-    RestrictedExpression::new_record(fields).ok()
+fn header_record(facts: &Facts<'_>, headers: &[Arc<str>]) -> Value {
+    let fields = headers.iter().filter_map(|name| Some((&**name, header(facts, name)?)));
+    Value::record(fields, None)
 }
 
 /// The value of a header; the first one if it is there more than once.

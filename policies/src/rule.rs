@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cedar_policy::{
-    ActionConstraint, Effect, Entities, EntityTypeName, EntityUid, EvalResult, Expression, Policy, PolicyId,
-    PrincipalConstraint, Request, ResourceConstraint, eval_expression,
+    ActionConstraint, Effect, EntityTypeName, EntityUid, Expression, Policy, PolicyId, PrincipalConstraint,
+    ResourceConstraint,
 };
+use cedar_policy_core::ast::{Literal, SlotEnv, ValueKind};
+use cedar_policy_core::evaluator::Evaluator;
 use tollgate_api::v1;
 
 use crate::annotations;
@@ -135,11 +137,13 @@ impl Rule {
     }
 
     /// Asks its conditions. The scope is taken to match.
-    pub(crate) fn ask(&self, request: &Request, entities: &Entities) -> Outcome {
+    pub(crate) fn ask(&self, evaluator: &Evaluator<'_>) -> Outcome {
         let Some(condition) = &self.condition else { return Outcome::Matches };
-        match eval_expression(request, entities, condition) {
-            Ok(EvalResult::Bool(true)) => Outcome::Matches,
-            Ok(EvalResult::Bool(false)) => Outcome::Differs,
+        // A condition has no slots: templates were linked.
+        let value = evaluator.interpret(condition.as_ref(), &SlotEnv::new());
+        match value.map(|value| value.value) {
+            Ok(ValueKind::Lit(Literal::Bool(true))) => Outcome::Matches,
+            Ok(ValueKind::Lit(Literal::Bool(false))) => Outcome::Differs,
             // To Cedar a condition that is no boolean is an error too.
             Ok(_) | Err(_) => Outcome::Fails,
         }
@@ -195,7 +199,8 @@ impl From<ResourceConstraint> for Constraint {
 
 #[cfg(test)]
 mod tests {
-    use cedar_policy::Context;
+    use cedar_policy::{Context, Entities, Request};
+    use cedar_policy_core::extensions::Extensions;
 
     use super::*;
 
@@ -231,8 +236,9 @@ mod tests {
             let (principal, action, resource) =
                 (uid("Service::\"a/b\""), uid("Action::\"GET\""), uid("Service::\"c/d\""));
             let request = Request::new(principal, action, resource, Context::empty(), None).unwrap();
-            let entities = Entities::empty();
-            let ask = || rule.ask(&request, &entities);
+            let (entities, extensions) = (Entities::empty(), Extensions::all_available());
+            let evaluator = Evaluator::new(request.as_ref().clone(), entities.as_ref(), extensions);
+            let ask = || rule.ask(&evaluator);
             assert_ne!(stacker::grow(text::EVALUATION_STACK_BYTES, ask), Outcome::Fails, "{condition}");
         }
     }

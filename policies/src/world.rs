@@ -1,12 +1,16 @@
 //! The entities of a snapshot with their signals, and those that exist without being written anywhere.
 //!
 //! Making a Cedar entity store costs more than asking a policy, so a request never sees all entities: only itself, what
-//! its attributes refer to, and what conditions name.
+//! its attributes refer to, and what conditions name. Each of these is made once and shared, with everything that it is in, so
+//! that Cedar need not look for that again: `cedar-policy-core` takes such entities, `cedar-policy` makes all of them anew.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, EvalResult, RestrictedExpression, Schema};
+use cedar_policy_core::ast;
+use cedar_policy_core::entities::{self, NoEntitiesSchema, TCComputation};
+use cedar_policy_core::extensions::Extensions;
 use serde_json::Value;
 use tollgate_api::v1;
 
@@ -48,6 +52,8 @@ impl Place {
 pub(crate) struct Signals {
     values: Vec<v1::Signal>,
     record: RestrictedExpression,
+    /// The entity with them, once it was asked for.
+    entity: OnceLock<Option<Arc<ast::Entity>>>,
 }
 
 /// An entity without its signals.
@@ -59,6 +65,8 @@ struct Node {
     integers: HashMap<String, i64>,
     /// Entities that its attributes hold.
     refers_to: Vec<EntityUid>,
+    /// The entity without signals, once it was asked for.
+    entity: OnceLock<Option<Arc<ast::Entity>>>,
 }
 
 /// Names of entity types, parsed once: parsing one costs more than making an id of it.
@@ -69,6 +77,7 @@ struct Types {
     user: EntityTypeName,
     anonymous: EntityTypeName,
     action: EntityTypeName,
+    with_signals: Vec<EntityTypeName>,
 }
 
 impl World {
@@ -88,7 +97,8 @@ impl World {
         for entity in store.iter().filter(|entity| *entity.uid().type_name() != TYPES.action) {
             nodes.insert(entity.uid(), Node::new(entity, &store));
         }
-        Ok(Self { nodes: Arc::new(nodes), fingerprint, signals: before.signals.clone() })
+        let signals = before.signals.iter().map(|(uid, signals)| (uid.clone(), Arc::new(signals.of_other_entity())));
+        Ok(Self { nodes: Arc::new(nodes), fingerprint, signals: signals.collect() })
     }
 
     /// The same entities with signals changed.
@@ -134,18 +144,21 @@ impl World {
     pub(crate) fn store<'a>(&self, from: impl Iterator<Item = &'a EntityUid>) -> Entities {
         let mut open: Vec<_> = from.cloned().collect();
         let mut seen = HashSet::new();
-        let mut entities = Vec::new();
+        let mut found = Vec::new();
         while let Some(uid) = open.pop() {
-            if !seen.insert(uid.clone()) {
+            if seen.contains(&uid) {
                 continue;
             }
             if let Some(node) = self.nodes.get(&uid) {
                 open.extend(node.refers_to.iter().cloned());
             }
-            entities.extend(self.entity(uid));
+            found.extend(self.entity(&uid));
+            seen.insert(uid);
         }
-        // The only errors are a cycle and two of one id. Neither can be: what was read was free of them.
-        Entities::from_entities(entities, None).unwrap_or_default()
+        // Each knows all that it is in. The only error is two of one id, which cannot be.
+        let (complete, extensions) = (TCComputation::AssumeAlreadyComputed, Extensions::all_available());
+        let store = entities::Entities::new().add_entities(found, None::<&NoEntitiesSchema>, complete, extensions);
+        store.unwrap_or_default().into()
     }
 
     fn place(&self, of_type: &'static str, type_name: EntityTypeName, id: &str) -> Place {
@@ -155,27 +168,33 @@ impl World {
     }
 
     /// `None`: there is no such entity, which is what Cedar shall find.
-    fn entity(&self, uid: EntityUid) -> Option<Entity> {
-        let type_name = uid.type_name();
-        if *type_name == TYPES.action {
-            let group =
-                METHODS.iter().find(|(method, _)| *method == uid.id().unescaped()).map(|(_, group)| action(group));
-            return Some(Entity::new_no_attrs(uid, group.into_iter().collect()));
+    fn entity(&self, uid: &EntityUid) -> Option<Arc<ast::Entity>> {
+        if *uid.type_name() == TYPES.action {
+            return Some(ACTIONS.get(uid).map_or_else(|| action_entity(uid, None), Arc::clone));
         }
-        let node = self.nodes.get(&uid);
-        let has_signals = WITH_SIGNALS.contains(&type_name.to_string().as_str());
+        let made = |signals| self.make(uid, signals);
+        match (self.signals.get(uid), self.nodes.get(uid)) {
+            (Some(signals), _) => signals.entity.get_or_init(|| made(Some(signals))).clone(),
+            (None, Some(node)) => node.entity.get_or_init(|| made(None)).clone(),
+            (None, None) => made(None),
+        }
+    }
+
+    fn make(&self, uid: &EntityUid, signals: Option<&Arc<Signals>>) -> Option<Arc<ast::Entity>> {
+        let node = self.nodes.get(uid);
+        let has_signals = TYPES.with_signals.contains(uid.type_name());
         if node.is_none() && !has_signals {
             return None;
         }
         let mut attributes = node.map(|node| node.attributes.clone()).unwrap_or_default();
         if has_signals {
             let none = || RestrictedExpression::new_record([]).ok();
-            let signals = self.signals.get(&uid).map(|signals| signals.record.clone()).or_else(none)?;
+            let signals = signals.map(|signals| signals.record.clone()).or_else(none)?;
             attributes.insert(SIGNALS.to_owned(), signals);
         }
-        let ancestors = self.ancestors(&uid);
         // Attributes were evaluated once when they were read, so that they can be again.
-        Entity::new(uid, attributes, ancestors).ok()
+        let entity = Entity::new(uid.clone(), attributes, self.ancestors(uid)).ok()?;
+        Some(Arc::new(entity.as_ref().clone()))
     }
 
     fn ancestors(&self, uid: &EntityUid) -> HashSet<EntityUid> {
@@ -210,7 +229,7 @@ impl Node {
         }
         let (_, mut attributes, _) = entity.clone().into_inner();
         attributes.remove(SIGNALS);
-        Self { attributes, ancestors, integers, refers_to }
+        Self { attributes, ancestors, integers, refers_to, entity: OnceLock::new() }
     }
 }
 
@@ -224,7 +243,12 @@ impl Signals {
             Some((signal.name.clone(), value))
         });
         let record = RestrictedExpression::new_record(fields).map_err(|error| format!("signals: {error}"))?;
-        Ok(Self { values: signals.to_vec(), record })
+        Ok(Self { values: signals.to_vec(), record, entity: OnceLock::new() })
+    }
+
+    /// The same, where the entity may be another one.
+    fn of_other_entity(&self) -> Self {
+        Self { values: self.values.clone(), record: self.record.clone(), entity: OnceLock::new() }
     }
 
     /// Whether one signal, or all of them, are the same.
@@ -245,7 +269,19 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
     user: type_name(USER),
     anonymous: type_name(ANONYMOUS),
     action: type_name(ACTION),
+    with_signals: WITH_SIGNALS.iter().map(|name| type_name(name)).collect(),
 });
+
+/// The methods, each in its group.
+static ACTIONS: LazyLock<HashMap<EntityUid, Arc<ast::Entity>>> = LazyLock::new(|| {
+    let entity = |(method, group): &(&str, &str)| (action(method), action_entity(&action(method), Some(action(group))));
+    METHODS.iter().map(entity).collect()
+});
+
+fn action_entity(uid: &EntityUid, group: Option<EntityUid>) -> Arc<ast::Entity> {
+    let entity = Entity::new_no_attrs(uid.clone(), group.into_iter().collect());
+    Arc::new(entity.as_ref().clone())
+}
 
 #[expect(clippy::expect_used, reason = "only ever called with the constants of the model")]
 fn type_name(name: &str) -> EntityTypeName {
