@@ -24,7 +24,6 @@ mod policy_edit_10k;
 mod proxy;
 mod queries;
 mod replay;
-mod soak;
 mod sustained;
 
 use e2e::harness;
@@ -54,9 +53,6 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("queries") {
         runtime.block_on(queries::run())?;
-    }
-    if is_wanted("soak") {
-        runtime.block_on(soak::run())?;
     }
     if is_wanted("proxy") {
         runtime.block_on(proxy::run())?;

@@ -1,6 +1,6 @@
 //! Requests of a mesh of 50 services, each of which calls three others, with 200 routes and 1,000 users; and a reporter of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -86,29 +86,22 @@ impl Mesh {
     }
 }
 
-/// Sends what `next` gives, no more often than `every`, until it gives nothing, and waits until all of it is acknowledged. Returns
-/// how many batches that was.
+/// Sends what `next` gives until it gives nothing, and waits until all of it is acknowledged.
 pub(crate) async fn report(
     grpc: String,
     reporter: String,
     epoch: u64,
-    every: Option<Duration>,
     mut next: impl FnMut() -> anyhow::Result<Option<bytes::Bytes>>,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<()> {
     let mut client = v1::telemetry_client::TelemetryClient::connect(format!("http://{grpc}")).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let hello = v1::ReportHello { reporter, epoch, agent: "bench".into() };
     sender.send(v1::ReportRequest { message: Some(Message::Hello(hello)) }).await?;
     let mut answers = client.report(ReceiverStream::new(receiver)).await?.into_inner();
     let (mut sent, mut acknowledged) = (0, 0);
-    let mut due = Instant::now();
     let mut is_over = false;
     while !is_over || acknowledged < sent {
         if !is_over && sent < acknowledged + AHEAD as u64 {
-            if let Some(every) = every {
-                tokio::time::sleep_until(due.into()).await;
-                due += every;
-            }
             match next()? {
                 Some(arrow_ipc) => {
                     sent += 1;
@@ -125,7 +118,7 @@ pub(crate) async fn report(
         anyhow::ensure!(answer.rejections.is_empty(), "{:?}", answer.rejections);
         acknowledged = answer.acknowledged_sequence;
     }
-    Ok(sent)
+    Ok(())
 }
 
 /// Microseconds since the epoch.

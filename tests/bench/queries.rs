@@ -192,7 +192,7 @@ async fn fill(
                 let mut mesh = Mesh::new(&name, epoch * 100 + number);
                 let mut sent = 0;
                 let at = |batch: i64| from_us + (to_us - from_us) * batch / batches.max(1);
-                mesh::report(grpc, name, epoch, None, || {
+                mesh::report(grpc, name, epoch, || {
                     sent += 1;
                     if sent > batches { Ok(None) } else { mesh.batch(at(sent - 1), at(sent)).map(Some) }
                 })

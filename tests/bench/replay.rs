@@ -87,8 +87,7 @@ async fn fill(engine: &Engine, count: usize) -> anyhow::Result<()> {
     let (mut mesh, now_us) = (Mesh::new("replay-1", 1), mesh::now_us()?);
     let batches = (0..DISTINCT).map(|_| mesh.batch(now_us - 60_000_000, now_us)).collect::<Result<Vec<_>, _>>()?;
     let mut sending = batches.iter().cycle().take(count).cloned();
-    mesh::report(engine.grpc.to_string(), "replay-1".to_owned(), 1, None, || Ok(sending.next())).await?;
-    Ok(())
+    mesh::report(engine.grpc.to_string(), "replay-1".to_owned(), 1, || Ok(sending.next())).await
 }
 
 /// Policies of one service; with some changed, a caller loses its writes and a path is closed.
