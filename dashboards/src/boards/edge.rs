@@ -1,7 +1,7 @@
 //! One caller and one called service.
 
 use super::shared::{
-    COUNTED, FAILED, ONCE, QUANTILES, from_traffic, heatmap, latency, numbers, policy_link, rate_by, resolution,
+    COUNTED, FAILED, ONCE, QUANTILES, heatmap, latency, numbers, over_span, policy_link, rate_by, resolution,
     service_link, service_variable, trace_link, traces,
 };
 use crate::model::{Board, Kind, Panel};
@@ -77,7 +77,7 @@ fn routes(pair: &str) -> Panel {
             "SELECT method, coalesce(route, '(no route)') AS route, destination,\n       \
              sum(requests) * 1.0 / ($__unixEpochTo() - $__unixEpochFrom()) AS rate,\n       {FAILED} AS failed,\n       {QUANTILES}\n\
              {} GROUP BY method, route, destination ORDER BY rate DESC LIMIT 100",
-            from_traffic(pair)
+            over_span(pair)
         ))
         .unit("rate", "reqps")
         .unit("failed", "percentunit")

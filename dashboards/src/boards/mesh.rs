@@ -1,7 +1,7 @@
 //! The whole mesh.
 
 use super::shared::{
-    FAILED, ONCE, QUANTILES, edge_link, from_traffic, heatmap, latency, numbers, rate_by, resolution, service_link,
+    FAILED, ONCE, QUANTILES, edge_link, heatmap, latency, numbers, over_span, rate_by, resolution, service_link,
 };
 use crate::model::{Board, Kind, Panel};
 
@@ -51,7 +51,7 @@ fn graph() -> Panel {
          SELECT names.service AS id, names.service AS title, coalesce(called.requests, 0) * 1.0 / {per_second} AS mainstat, called.p99 AS secondarystat,\n  \
          1 - {failed} - {denied} - {limited} AS arc__success,\n  {failed} AS arc__failed, {denied} AS arc__denied, {limited} AS arc__limited\n\
          FROM names LEFT JOIN called ON names.service = called.service",
-        called = from_traffic(ONCE),
+        called = over_span(ONCE),
         failed = share("failed"),
         denied = share("denied"),
         limited = share("limited"),
@@ -61,7 +61,7 @@ fn graph() -> Panel {
          destination AS target, sum(requests) * 1.0 / {per_second} AS mainstat,\n       \
          sum(CASE WHEN decision = 'allow' THEN errors ELSE requests END) * 1.0 / sum(requests) AS secondarystat\n\
          {} AND destination IS NOT NULL GROUP BY source, destination",
-        from_traffic(ONCE)
+        over_span(ONCE)
     );
     Panel::new(Kind::NodeGraph, "Who calls whom", "reqps", description)
         .named_sql("nodes", nodes)
@@ -78,7 +78,7 @@ fn services() -> Panel {
          sum(CASE WHEN decision = 'deny' THEN requests ELSE 0 END) * 1.0 / sum(requests) AS denied,\n       \
          sum(CASE WHEN decision IN ('limit', 'shed') THEN requests ELSE 0 END) * 1.0 / sum(requests) AS limited,\n       \
          {QUANTILES}\n{} AND destination IS NOT NULL\nGROUP BY destination ORDER BY rate DESC",
-        from_traffic(ONCE)
+        over_span(ONCE)
     );
     shares(Panel::new(Kind::Table, "Services", "none", description).sql(text)).link(
         "service",
@@ -95,7 +95,7 @@ fn edges() -> Panel {
          sum(CASE WHEN decision = 'deny' THEN requests ELSE 0 END) * 1.0 / sum(requests) AS denied,\n       \
          sum(CASE WHEN decision IN ('limit', 'shed') THEN requests ELSE 0 END) * 1.0 / sum(requests) AS limited,\n       \
          {QUANTILES}\n{} AND destination IS NOT NULL\nGROUP BY source, destination ORDER BY rate DESC LIMIT 200",
-        from_traffic(ONCE)
+        over_span(ONCE)
     );
     shares(Panel::new(Kind::Table, "Calls", "none", description).sql(text))
         .link("source", "This pair", edge_link())

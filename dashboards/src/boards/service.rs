@@ -1,7 +1,7 @@
 //! One service.
 
 use super::shared::{
-    FAILED, ONCE, QUANTILES, edge_link, from_traffic, heatmap, latency, numbers, policy_link, rate_by, resolution,
+    FAILED, ONCE, QUANTILES, edge_link, heatmap, latency, numbers, over_span, policy_link, rate_by, resolution,
     service_link, service_variable, traces,
 };
 use crate::model::{Board, Kind, Panel};
@@ -67,7 +67,7 @@ fn callers(called: &str) -> Panel {
     let text = format!(
         "{}\n{} GROUP BY source, destination ORDER BY rate DESC LIMIT 100",
         columns("coalesce(source, 'anonymous') AS source, destination"),
-        from_traffic(called)
+        over_span(called)
     );
     let description = "Who calls the service, and how that goes. A click on the caller shows the pair.";
     units(Panel::new(Kind::Table, "Callers", "none", description).sql(text)).link("source", "This pair", edge_link())
@@ -77,7 +77,7 @@ fn routes(called: &str) -> Panel {
     let text = format!(
         "{}\n{} GROUP BY method, route ORDER BY rate DESC LIMIT 100",
         columns("method, coalesce(route, '(no route)') AS route"),
-        from_traffic(called)
+        over_span(called)
     );
     units(Panel::new(Kind::Table, "Routes", "none", "What is asked of the service, by method and route.").sql(text))
 }
@@ -86,7 +86,7 @@ fn calls() -> Panel {
     let text = format!(
         "{}\n{} GROUP BY destination ORDER BY rate DESC LIMIT 100",
         columns("destination"),
-        from_traffic("direction = 'outbound' AND source = ${service:sqlstring} AND destination IS NOT NULL")
+        over_span("direction = 'outbound' AND source = ${service:sqlstring} AND destination IS NOT NULL")
     );
     let description = "What the service itself calls, as its own outbound proxy sees it.";
     units(Panel::new(Kind::Table, "Called services", "none", description).sql(text)).link(

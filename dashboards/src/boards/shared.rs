@@ -60,6 +60,17 @@ pub(super) fn from_traffic(which: &str) -> String {
     format!("FROM traffic_${{resolution}} WHERE $__timeFilter(time) AND {which}")
 }
 
+/// The same, for what is asked of the whole span: whole hours come from the rollup by hour, of which there are few rows.
+pub(super) fn over_span(which: &str) -> String {
+    let first = "date_trunc('hour', CAST($__timeFrom() AS TIMESTAMP)) + INTERVAL '1 hour'";
+    let last = "date_trunc('hour', CAST($__timeTo() AS TIMESTAMP))";
+    format!(
+        "FROM (\n  SELECT * FROM traffic_1h WHERE time >= {first} AND time < {last}\n  UNION ALL\n  \
+         SELECT * FROM traffic_${{resolution}} WHERE $__timeFilter(time) AND (time < {first} OR time >= {last})\n\
+         ) AS traffic WHERE {which}"
+    )
+}
+
 /// Requests per second by one column.
 pub(super) fn rate_by(
     title: &'static str,
@@ -93,7 +104,7 @@ pub(super) fn number(
     expression: &str,
     which: &str,
 ) -> Panel {
-    let text = format!("SELECT {expression} AS value\n{}", from_traffic(which));
+    let text = format!("SELECT {expression} AS value\n{}", over_span(which));
     Panel::new(Kind::Stat, title, unit, description).sql(text)
 }
 

@@ -111,6 +111,8 @@ async fn policies_on_data_hold_on_every_port() {
         "/api/v1/label/destination/values",
         "/api/v1/label/destination_service_namespace/values",
     ];
+    // A second counts once it is over.
+    until("series are there", || async { two.http(ROOT, "GET", paths[1], "").await.text().contains("ledger") }).await;
     for path in paths {
         let (alice, root) = (two.http(ALICE, "GET", path, "").await, two.http(ROOT, "GET", path, "").await);
         assert_eq!((alice.status, root.status), (200, 200), "{path}: {}", alice.text());
