@@ -1,6 +1,8 @@
 //! Facts as Cedar's context, made of only what the policies at hand read.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use cedar_policy::{Context, RestrictedExpression};
@@ -32,9 +34,7 @@ pub(crate) fn context(
             }
             ContextType::Bool => Some(Value::from(facts.is_mtls)),
             ContextType::Time => evaluated(RestrictedExpression::new_datetime(rfc3339(clock.wall_us()))),
-            ContextType::Address => facts
-                .source_address
-                .and_then(|address| evaluated(RestrictedExpression::new_ip(address.to_canonical().to_string()))),
+            ContextType::Address => facts.source_address.and_then(|address| address_value(address.to_canonical())),
             ContextType::User => {
                 (!facts.user.is_empty()).then(|| Value::from(ast::EntityUID::from(world::user(facts.user))))
             }
@@ -49,6 +49,27 @@ pub(crate) fn context(
         values.extend(value.map(|value| ((*name).into(), value)));
     }
     ast::Context::Value(Arc::new(values)).into()
+}
+
+/// Most addresses that a thread remembers the values of.
+const ADDRESSES_MAX: usize = 1_024;
+
+/// An address as Cedar has it. To make one takes longer than to ask a policy, and the same few callers come again and again.
+fn address_value(address: IpAddr) -> Option<Value> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<IpAddr, Value>> = RefCell::default();
+    }
+    if let Some(value) = KNOWN.with_borrow(|known| known.get(&address).cloned()) {
+        return Some(value);
+    }
+    let value = evaluated(RestrictedExpression::new_ip(address.to_string()))?;
+    KNOWN.with_borrow_mut(|known| {
+        if known.len() >= ADDRESSES_MAX {
+            known.clear();
+        }
+        known.insert(address, value.clone());
+    });
+    Some(value)
 }
 
 /// The value of an expression with an extension's function. Were there none, policies that read it would fail, which is the safe side.
