@@ -173,23 +173,19 @@ async fn every_port_asks_for_a_token_or_a_certificate() {
     assert!(other.contains("authentication failed"), "{other}");
 
     // gRPC: Flight SQL with the token as a header, and with name and token by handshake.
-    let flight = flight(engine.grpc, ca.clone()).await;
+    let arguments = vec![format!("localhost:{}", engine.grpc.port()), ca.display().to_string(), TOKEN.to_owned()];
+    let flight = python("with_guarded_flightsql.py", arguments).await;
     assert_eq!(flight.trim_end(), "ok", "{flight}");
     guarded.proxy.stop().await;
 }
 
-async fn flight(address: SocketAddr, ca: std::path::PathBuf) -> String {
+/// What one of the Python clients says, with these arguments.
+async fn python(script: &'static str, arguments: Vec<String>) -> String {
     let output = blocking(move || {
         let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
         let python = home.join(".cache/tollgate/peers/bin/python");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients/with_guarded_flightsql.py");
-        Command::new(python)
-            .args(["-W", "ignore"])
-            .arg(script)
-            .arg(format!("localhost:{}", address.port()))
-            .arg(ca)
-            .arg(TOKEN)
-            .output()
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients").join(script);
+        Command::new(python).args(["-W", "ignore"]).arg(script).args(arguments).output()
     });
     said(&output.await.unwrap_or_else(|error| panic!("python: {error}; install the peers with tests/setup.sh")))
 }

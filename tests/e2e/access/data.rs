@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{PERMIT, blocking, said};
+use super::{PERMIT, blocking, python, said};
 use crate::harness::{Answer, Backend, Client, Engine, Proxy, Workspace, until};
 
 /// The shop's team reads about its own services, and no user; root reads everything.
@@ -145,4 +145,9 @@ async fn policies_on_data_hold_on_every_port() {
         .psql("alice", ALICE, &["SELECT count(*) AS n FROM requests WHERE destination = $1 \\bind bank/ledger \\g"])
         .await;
     assert!(bound.contains("n\n0\n") || bound.contains("\\bind"), "{bound}");
+
+    // gRPC: Flight SQL.
+    let arguments = vec![two.engine.grpc.to_string(), ALICE.to_owned(), ROOT.to_owned()];
+    let flight = python("with_restricted_flightsql.py", arguments).await;
+    assert_eq!(flight.trim_end(), "ok", "{flight}");
 }

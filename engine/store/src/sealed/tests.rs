@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use arc_swap::ArcSwapOption;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int32Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -213,6 +214,39 @@ async fn a_flipped_bit_is_found_by_verify() {
 
     let aside = sealed.set_aside(&files[0], &verified.faults[0].problem).await.unwrap();
     assert!(aside.moved_to.unwrap().exists() && sealed.files()[0].is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_named_and_stays_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sealed, _) = open(dir.path()).await;
+    let files = sealed.seal(a_seal(1, vec![rows(NINE_US, 0..10)])).await.unwrap();
+    sealed.seal(a_seal(2, vec![rows(NINE_US, 10..15)])).await.unwrap();
+    // As an engine of version 9 would have written and listed it.
+    let path = dir.path().join(files[0].key.as_ref());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let key = b"tollgate.format";
+    let version = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 2;
+    assert_eq!(bytes[version], b'1');
+    bytes[version] = b'9';
+    std::fs::write(&path, &bytes).unwrap();
+    let file = &files[0];
+    let newer = Arc::new(SealedFile {
+        key: file.key.clone(),
+        crc32c: crc32c::crc32c(&bytes),
+        resident: ArcSwapOption::empty(),
+        ..**file
+    });
+    sealed.state.replace(&files, std::slice::from_ref(&newer));
+
+    let faults = sealed.verify(|_| {}).await.unwrap().faults;
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].problem, "it has version 9, this program knows up to 1");
+    assert!(sealed.state.examine(&newer), "a query that cannot read it goes on without it");
+    let aside = sealed.aside();
+    assert_eq!((aside[0].name.as_str(), aside[0].rows), (file.key.as_ref(), 10));
+    assert!(aside[0].moved_to.is_none() && path.exists(), "another start may know it");
+    assert_eq!(read(&sealed).iter().map(RecordBatch::num_rows).sum::<usize>(), 5, "the rest is served");
 }
 
 #[tokio::test]
