@@ -7,6 +7,8 @@ pub(crate) mod client;
 pub(crate) mod outbox;
 pub(crate) mod retry;
 
+pub use self::client::shown;
+
 /// Why nothing can be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {

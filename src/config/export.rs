@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
-use tollgate_adapters::export::ExportError;
+use tollgate_adapters::export::{ExportError, shown};
 use tollgate_adapters::otlp::{Logs, Otlp, OtlpOptions, OtlpProtocol, Traces};
 use tollgate_adapters::remote_write::{RemoteWrite, RemoteWriteOptions};
 use tollgate_config::{DurationText, Problem};
@@ -29,7 +29,7 @@ pub(crate) struct Export {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RemoteWriteSettings {
     /// `http://prometheus:9090/api/v1/write`
-    #[serde(serialize_with = "without_query")]
+    #[serde(serialize_with = "without_secrets")]
     pub(crate) url: String,
     /// Sent with everything.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -50,7 +50,7 @@ fn rhythm() -> DurationText {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OtlpSettings {
     /// `http://collector:4317`
-    #[serde(serialize_with = "without_query")]
+    #[serde(serialize_with = "without_secrets")]
     pub(crate) endpoint: String,
     #[serde(default)]
     pub(crate) protocol: ProtocolWord,
@@ -74,12 +74,8 @@ fn slow() -> DurationText {
     DurationText(Duration::from_secs(1))
 }
 
-/// What stands in a query may be a token.
-fn without_query<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    match url.split_once('?') {
-        Some((url, _)) => serializer.serialize_str(&format!("{url}?(hidden)")),
-        None => serializer.serialize_str(url),
-    }
+fn without_secrets<S: Serializer>(endpoint: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shown(endpoint))
 }
 
 /// A text that is not printed.

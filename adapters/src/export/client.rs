@@ -53,7 +53,8 @@ pub(crate) fn wrong(endpoint: &str, why: impl Into<String>) -> ExportError {
 }
 
 /// An endpoint for people: without what it may hold of secrets, which is name and password and the query.
-pub(crate) fn shown(endpoint: &str) -> String {
+#[must_use]
+pub fn shown(endpoint: &str) -> String {
     let (rest, query) = match endpoint.split_once(['?', '#']) {
         Some((rest, _)) => (rest, "?…"),
         None => (endpoint, ""),

@@ -37,7 +37,6 @@ pub(super) enum Open {
 impl Checked {
     pub(super) fn new(options: &OtlpOptions) -> Result<Self, ExportError> {
         let OtlpOptions { endpoint, ca, .. } = options;
-        client::check(endpoint)?;
         if endpoint.contains(['?', '#']) {
             return Err(client::wrong(
                 endpoint,
@@ -123,6 +122,7 @@ impl Decoder for Encoded {
 
 fn grpc(options: &OtlpOptions) -> Result<Endpoint, ExportError> {
     let endpoint = &options.endpoint;
+    client::check(endpoint)?;
     let described = |error: tonic::transport::Error| client::wrong(endpoint, causes(&error));
     let channel = Endpoint::from_shared(endpoint.clone()).map_err(described)?;
     let channel = channel.connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
