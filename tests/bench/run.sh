@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-venv=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate/peers
+venv=$HOME/.cache/tollgate/peers
 if [ ! -x "$venv/bin/pip" ]; then
     python3 -m venv "$venv"
 fi

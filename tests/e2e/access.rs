@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use self::certificates::Authority;
-use crate::harness::{Backend, Client, Engine, Proxy, Workspace, tollgate, until};
+use crate::harness::{Backend, Client, Engine, Proxy, Workspace, pypi, tollgate, until};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 const TOKEN: &str = "0123456789abcdef";
@@ -174,20 +174,8 @@ async fn every_port_asks_for_a_token_or_a_certificate() {
 
     // gRPC: Flight SQL with the token as a header, and with name and token by handshake.
     let arguments = vec![format!("localhost:{}", engine.grpc.port()), ca.display().to_string(), TOKEN.to_owned()];
-    let flight = python("with_guarded_flightsql.py", arguments).await;
-    assert_eq!(flight.trim_end(), "ok", "{flight}");
+    pypi::client("with_guarded_flightsql.py", arguments).await;
     guarded.proxy.stop().await;
-}
-
-/// What one of the Python clients says, with these arguments.
-async fn python(script: &'static str, arguments: Vec<String>) -> String {
-    let output = blocking(move || {
-        let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-        let python = home.join(".cache/tollgate/peers/bin/python");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients").join(script);
-        Command::new(python).args(["-W", "ignore"]).arg(script).args(arguments).output()
-    });
-    said(&output.await.unwrap_or_else(|error| panic!("python: {error}; install the peers with tests/setup.sh")))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod backend;
 mod client;
 mod process;
+pub(crate) mod pypi;
 
 pub(crate) use backend::Backend;
 pub(crate) use client::{Answer, Client, get};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Backend, Client, Engine, Proxy, Workspace};
+use crate::harness::{Backend, Client, Engine, Proxy, Workspace, pypi};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -27,8 +27,7 @@ async fn http_is_as_it_is_described() {
     });
     let url = engine.url();
     let checked = tokio::task::spawn_blocking(move || {
-        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-        let schemathesis = home.join(".cache/tollgate/peers/bin/schemathesis");
+        let schemathesis = pypi::program("schemathesis");
         let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients/schemathesis.toml");
         let output = Command::new(&schemathesis)
             .arg("--config-file")

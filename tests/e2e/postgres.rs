@@ -1,13 +1,12 @@
 //! PostgreSQL's clients against a real engine: psql, Grafana's questions word for word, and drivers of several makers.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Backend, Client, Engine, PATIENCE, Proxy, Workspace, until};
+use crate::harness::{Backend, Client, Engine, PATIENCE, Proxy, Workspace, pypi, until};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -65,22 +64,6 @@ async fn psql_as(address: SocketAddr, options: &'static [&'static str], commands
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     })
     .await
-}
-
-/// Runs one of the Python clients, which has to say `ok`.
-async fn client(name: &'static str, address: SocketAddr) {
-    let (said, errors) = blocking(move || {
-        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-        let python = home.join(".cache/tollgate/peers/bin/python");
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients").join(name);
-        let output = Command::new(&python).arg(script).arg(address.to_string()).stdin(Stdio::null()).output();
-        let output = output
-            .unwrap_or_else(|error| panic!("`{}`: {error}; install the peers with tests/setup.sh", python.display()));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (text(&output.stdout), text(&output.stderr))
-    })
-    .await;
-    assert_eq!(said.trim_end(), "ok", "{name}:\n{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,27 +182,27 @@ async fn grafana_finds_version_tables_and_columns_and_draws_panels() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psycopg_reads_copies_and_cancels() {
-    client("with_psycopg.py", Seen::start("").await.engine.postgres).await;
+    pypi::client("with_psycopg.py", vec![Seen::start("").await.engine.postgres.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlalchemy_lists_columns_and_queries() {
-    client("with_sqlalchemy.py", Seen::start("").await.engine.postgres).await;
+    pypi::client("with_sqlalchemy.py", vec![Seen::start("").await.engine.postgres.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asyncpg_prepares_and_pools() {
-    client("with_asyncpg.py", Seen::start("").await.engine.postgres).await;
+    pypi::client("with_asyncpg.py", vec![Seen::start("").await.engine.postgres.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn adbc_reads_arrow_over_copy() {
-    client("with_adbc_postgresql.py", Seen::start("").await.engine.postgres).await;
+    pypi::client("with_adbc_postgresql.py", vec![Seen::start("").await.engine.postgres.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flight_sql_answers_and_takes_rows() {
-    client("with_flightsql.py", Seen::start("").await.engine.grpc).await;
+    pypi::client("with_flightsql.py", vec![Seen::start("").await.engine.grpc.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The same questions, answered by ClickHouse as a library (`chdb`) from the same files.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Answer, Names, Question, TIMES, median};
+use crate::harness::pypi;
 
 pub(super) struct Answers {
     pub(super) version: String,
@@ -22,7 +23,8 @@ pub(super) fn ask(tables: &Path, questions: &[Question], names: &Names) -> anyho
     };
     let asked = json!(questions.iter().map(queries).collect::<Vec<_>>());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/queries/clickhouse.py");
-    let mut python = Command::new(python()).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut python =
+        Command::new(pypi::program("python")).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     python.stdin.take().context("no input")?.write_all(asked.to_string().as_bytes())?;
     let output = python.wait_with_output()?;
     anyhow::ensure!(output.status.success(), "chdb: {}; tests/bench/run.sh installs it", output.status);
@@ -34,11 +36,4 @@ pub(super) fn ask(tables: &Path, questions: &[Question], names: &Names) -> anyho
     };
     let answers = answered["answers"].as_array().context("no answers")?.iter().map(answer).collect::<Result<_, _>>()?;
     Ok(Answers { version: answered["version"].as_str().unwrap_or_default().to_owned(), answers })
-}
-
-/// Of the environment of the peers, where `tests/bench/run.sh` puts it.
-fn python() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-    cache.join("tollgate/peers/bin/python")
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::harness::Client;
+use crate::harness::{Client, pypi};
 
 const BUCKET: &str = "telemetry";
 /// How long it may take to start.
@@ -100,7 +100,6 @@ impl Weed {
 
 /// Where `tests/setup.sh` puts it, or wherever it is.
 fn program() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let installed = home.join(".cache/tollgate/peers/bin/weed");
+    let installed = pypi::program("weed");
     if installed.is_file() { installed } else { "weed".into() }
 }
