@@ -103,29 +103,34 @@ fn no_total_falls_however_tight_the_bounds_are() {
     assert!(before.keys().any(|key| key.iter().any(|name| name == tollgate_rollups::OTHER_NAME)));
 }
 
-#[test]
-fn keys_that_were_idle_for_an_hour_make_room() {
-    let limits = Limits { keys_max: 40, ..Limits::default() };
-    let mut aggregator = Aggregator::new(limits);
-    let request = |time: i64, n: i64| Request {
+const MINUTE_US: i64 = 60_000_000;
+
+/// One request to a route of a service.
+fn to(time: i64, destination: &str, route: &str) -> Request {
+    Request {
         time,
         source: "s".to_owned(),
-        destination: "d".to_owned(),
-        route: format!("r-{n}"),
+        destination: destination.to_owned(),
+        route: route.to_owned(),
         status: Some(200),
         decision: "allow",
         method: "GET",
         direction: "inbound",
         weight: 1,
         ..Request::default()
-    };
-    let minute = 60_000_000;
+    }
+}
+
+#[test]
+fn keys_that_were_idle_for_an_hour_make_room() {
+    let limits = Limits { keys_max: 40, ..Limits::default() };
+    let mut aggregator = Aggregator::new(limits);
     for n in 0..25 {
-        aggregator.add(&batch(&[request(n * minute, n)])).unwrap();
+        aggregator.add(&batch(&[to(n * MINUTE_US, "d", &format!("r-{n}"))])).unwrap();
     }
     assert_eq!(requests_by_key(&mut aggregator).len(), 25);
     for n in 0..25 {
-        aggregator.add(&batch(&[request(90 * minute + n, 100 + n)])).unwrap();
+        aggregator.add(&batch(&[to(90 * MINUTE_US + n, "d", &format!("later-{n}"))])).unwrap();
     }
     let keys = requests_by_key(&mut aggregator);
     assert!(keys.keys().all(|key| !key.iter().any(|name| name == tollgate_rollups::OTHER_NAME)), "{keys:?}");
@@ -135,28 +140,16 @@ fn keys_that_were_idle_for_an_hour_make_room() {
 #[test]
 fn no_series_of_an_edge_falls_while_the_edge_is_busy() {
     let mut aggregator = Aggregator::new(Limits { keys_max: 40, ..Limits::default() });
-    let request = |time: i64, destination: &str, route: String| Request {
-        time,
-        source: "s".to_owned(),
-        destination: destination.to_owned(),
-        route,
-        status: Some(200),
-        decision: "allow",
-        method: "GET",
-        direction: "inbound",
-        weight: 1,
-        ..Request::default()
-    };
-    let (minute, of_busy) = (60_000_000, |keys: &BTreeMap<Vec<String>, i64>| -> i64 {
+    let of_busy = |keys: &BTreeMap<Vec<String>, i64>| -> i64 {
         keys.iter().filter(|(key, _)| key.iter().any(|name| name == "busy")).map(|(_, requests)| requests).sum()
-    });
+    };
     for n in 0..20 {
-        let idle = request(n * minute, "idle", format!("r-{n}"));
-        aggregator.add(&batch(&[request(n * minute, "busy", format!("r-{}", n % 5)), idle])).unwrap();
+        let idle = to(n * MINUTE_US, "idle", &format!("r-{n}"));
+        aggregator.add(&batch(&[to(n * MINUTE_US, "busy", &format!("r-{}", n % 5)), idle])).unwrap();
     }
     // The routes of the busy edge are idle for an hour, and the edge is not.
     for n in 0..60 {
-        aggregator.add(&batch(&[request((20 + 2 * n) * minute, "busy", format!("s-{}", n % 3))])).unwrap();
+        aggregator.add(&batch(&[to((20 + 2 * n) * MINUTE_US, "busy", &format!("s-{}", n % 3))])).unwrap();
         assert_eq!(of_busy(&requests_by_key(&mut aggregator)), 21 + n);
     }
     assert_eq!(requests_by_key(&mut aggregator).len(), 8, "what was idle as a whole made room");
@@ -166,19 +159,7 @@ fn no_series_of_an_edge_falls_while_the_edge_is_busy() {
 fn an_edge_that_is_never_idle_begins_anew_when_most_of_it_is() {
     let mut aggregator = Aggregator::new(Limits { keys_max: 40, ..Limits::default() });
     for n in 0..250 {
-        let request = Request {
-            time: n * 60_000_000,
-            source: "s".to_owned(),
-            destination: "busy".to_owned(),
-            route: format!("r-{n}"),
-            status: Some(200),
-            decision: "allow",
-            method: "GET",
-            direction: "inbound",
-            weight: 1,
-            ..Request::default()
-        };
-        aggregator.add(&batch(&[request])).unwrap();
+        aggregator.add(&batch(&[to(n * MINUTE_US, "busy", &format!("r-{n}"))])).unwrap();
     }
     let keys = requests_by_key(&mut aggregator);
     assert!(keys.keys().any(|key| key.iter().any(|name| name == "r-249")), "{keys:?}");
