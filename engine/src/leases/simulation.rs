@@ -3,6 +3,7 @@
 //!
 //! `TOLLGATE_SEEDS` sets how many seeds, `TOLLGATE_SEED` picks a single one.
 
+mod chance;
 mod fleet;
 mod process;
 mod world;

@@ -7,44 +7,14 @@ use std::time::Duration;
 use tollgate_api::v1;
 
 use super::super::{BucketLimit, Hello, LeaseConfig, Leases, Member, StreamId};
+use super::chance::{Clock, Random};
 use super::process::{Key, Process, Snapshot};
+
+mod trouble;
 
 const TTL_MS: u64 = 1_000;
 const STEPS: u64 = 130;
 const POLICIES: [(&str, &str); 3] = [("a", "shop/a"), ("b", "shop/b"), ("all", "*")];
-
-/// `splitmix64`: a seed gives the same world for ever.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound.max(1)
-    }
-
-    fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-}
-
-/// A clock that drifts by up to 4 in 1,000, so that two differ by less than the margin of 1 % allows.
-struct Clock {
-    offset_ms: u64,
-    per_100_000: u64,
-}
-
-impl Clock {
-    fn new(random: &mut Random) -> Clock {
-        Clock { offset_ms: random.below(1_000_000), per_100_000: 99_600 + random.below(801) }
-    }
-
-    fn read(&self, real_ms: u64) -> u64 {
-        self.offset_ms + real_ms * self.per_100_000 / 100_000
-    }
-}
 
 enum Up {
     Hello(Box<OwnedHello>),
@@ -227,123 +197,6 @@ impl World {
         let alive: Vec<usize> = (0..self.runners.len()).filter(|&index| self.runners[index].is_alive).collect();
         let choice = self.random.below(alive.len() as u64) as usize;
         alive.get(choice).copied()
-    }
-
-    fn trouble(&mut self) {
-        if self.engine.is_none() && self.real_ms >= self.engine_starts_ms {
-            let kept = self.kept.clone();
-            self.start_engine(Some(kept));
-        }
-        for index in 0..self.runners.len() {
-            if self.real_ms >= self.runners[index].dies_ms {
-                self.kill(index);
-            }
-        }
-        if !self.random.one_in(4) {
-            return;
-        }
-        match self.random.below(11) {
-            0 => self.crash_engine(),
-            1 => self.change_limits(),
-            2 | 3 => {
-                if let Some(index) = self.alive() {
-                    self.break_connection(index);
-                }
-            }
-            4 => {
-                if let Some(index) = self.alive() {
-                    let name = self.runners[index].name;
-                    self.kill(index);
-                    self.spawn(name);
-                }
-            }
-            5 => {
-                // Two processes of one name: the first learns that it was replaced, or dies.
-                if let Some(index) = self.alive() {
-                    self.spawn(self.runners[index].name);
-                }
-            }
-            6 => self.leave(),
-            7 if self.runners.len() < 8 => {
-                let name = self.runners.len();
-                self.spawn(name);
-            }
-            8 => {
-                if let Some(index) = self.alive() {
-                    self.break_connection(index);
-                    self.runners[index].services = self.some_services();
-                }
-            }
-            _ => {
-                if let Some(index) = self.alive() {
-                    self.want(index);
-                }
-            }
-        }
-    }
-
-    fn crash_engine(&mut self) {
-        if self.engine.take().is_none() {
-            return;
-        }
-        self.engine_starts_ms = self.real_ms + self.random.below(2 * TTL_MS);
-        for connection in 0..self.connections.len() {
-            self.connections[connection].is_over = true;
-            self.connections[connection].up.clear();
-            // What the engine had sent may still arrive before the reporter sees the end.
-            if self.random.one_in(2) {
-                self.connections[connection].down.clear();
-            }
-        }
-    }
-
-    fn change_limits(&mut self) {
-        let ends_ms = self.real_ms;
-        self.past.push_back((ends_ms, self.limits.clone()));
-        let index = self.random.below(POLICIES.len() as u64) as usize;
-        let policy = POLICIES[index].0;
-        let at = self.limits.iter().position(|limit| &*limit.policy == policy);
-        match at {
-            Some(at) if self.random.one_in(3) => drop(self.limits.remove(at)),
-            Some(at) => self.limits[at].rate = self.some_rate(),
-            None => {
-                let rate = self.some_rate();
-                self.limits.push(limit(index, rate));
-            }
-        }
-        self.policies += 1;
-        let now_ms = self.engine_ms();
-        if let Some(engine) = &mut self.engine {
-            engine.set_limits(&self.limits, now_ms);
-        }
-    }
-
-    fn break_connection(&mut self, index: usize) {
-        let Some(id) = self.runners[index].connection.take() else { return };
-        let backoff = if self.random.one_in(3) { self.random.below(3 * TTL_MS) } else { self.random.below(100) };
-        self.runners[index].connects_ms = self.real_ms + backoff;
-        let at = self.arrival(id);
-        let connection = &mut self.connections[id];
-        connection.is_closed = true;
-        connection.down.clear();
-        connection.up.push_back((at, Up::Broken));
-    }
-
-    fn kill(&mut self, index: usize) {
-        self.break_connection(index);
-        self.runners[index].is_alive = false;
-        self.runners[index].dies_ms = u64::MAX;
-    }
-
-    fn leave(&mut self) {
-        let Some(index) = self.alive() else { return };
-        if let Some(id) = self.runners[index].connection.take() {
-            let at = self.arrival(id);
-            self.connections[id].is_closed = true;
-            self.connections[id].down.clear();
-            self.connections[id].up.push_back((at, Up::Leave));
-        }
-        self.runners[index].is_alive = false;
     }
 
     /// When a message sent up now arrives: a stream keeps its order.
