@@ -133,7 +133,8 @@ impl Retention {
         }
     }
 
-    /// What would leave a hole in `traffic`, which shows seconds, then minutes, then hours.
+    /// What would leave a hole in `traffic`, which shows seconds, then minutes, then hours, or in panels of dashboards, which read
+    /// whole hours wherever there are minutes.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let too_short = |key: &str, keep: Keep, least: Duration| {
             let age = keep.age.filter(|age| age.0 < least)?;
@@ -142,7 +143,17 @@ impl Retention {
         };
         let checks =
             [("traffic_1s", self.traffic_1s, SECONDS_KEPT_MIN), ("traffic_1m", self.traffic_1m, MINUTES_KEPT_MIN)];
-        checks.into_iter().filter_map(|(key, keep, least)| too_short(key, keep, least)).collect()
+        let mut problems: Vec<_> =
+            checks.into_iter().filter_map(|(key, keep, least)| too_short(key, keep, least)).collect();
+        if let (Some(hours), minutes) = (self.traffic_1h.age, self.traffic_1m.age)
+            && minutes.is_none_or(|minutes| hours.0 < minutes.0)
+        {
+            let minutes = minutes.map_or_else(|| "for ever".to_owned(), |minutes| minutes.to_string());
+            problems.push(Problem::new(format!(
+                "`retention.traffic_1h` is {hours}: hours are kept at least as long as minutes (`traffic_1m`: {minutes})"
+            )));
+        }
+        problems
     }
 }
 
@@ -230,6 +241,8 @@ mod tests {
         assert!(error.contains("unknown key `retention.requests.aeg`"), "{error}");
         let short = parse("retention: { traffic_1s: 1m, traffic_1m: 1h }").unwrap();
         assert_eq!(short.retention.problems().len(), 2);
+        let holed = parse("retention: { traffic_1m: 60d, traffic_1h: 30d }").unwrap().retention.problems();
+        assert!(holed.len() == 1 && holed[0].message.contains("at least as long as minutes"), "{holed:?}");
     }
 
     #[test]

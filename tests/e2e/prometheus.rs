@@ -6,8 +6,10 @@ mod peer;
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use tollgate_api::v1::{self, report_request::Message};
+use tollgate_attributes::{BatchBuilder, BatchLimits, Row, encode};
 use tollgate_dashboards::macros::Span;
-use tollgate_dashboards::{Format, Language, Target, targets};
+use tollgate_dashboards::{Format, Language, Place, Target, targets};
 
 pub(crate) use self::peer::Prometheus;
 use crate::harness::{Backend, Client, Engine, Proxy, Workspace, eventually, get, until};
@@ -290,6 +292,85 @@ async fn every_query_of_every_dashboard_is_answered() {
     }
     assert!(empty.is_empty(), "without rows: {empty:#?}");
     assert!(unknown.is_empty(), "no metric of the engine: {unknown:?}");
+}
+
+/// Panels of the whole span read hours where they can, and finer rows at both ends: every request of the span counts once, wherever
+/// it begins and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn panels_of_a_span_count_each_request_of_it_once() {
+    const MINUTE_MS: i64 = 60_000;
+    let workspace = Workspace::new(&[("access/a.cedar", ACCESS)]);
+    let engine = Engine::start(&workspace).await;
+    // One request each minute of five hours, all by the clock's minutes.
+    let last_ms = now_s() as i64 * 1_000 / MINUTE_MS * MINUTE_MS;
+    let times: Vec<i64> = (1..=300).map(|minute| last_ms - minute * MINUTE_MS).collect();
+    report(&engine, &times).await;
+    until("all are counted", || async { engine.number("SELECT sum(requests) FROM traffic_1m").await == 300 }).await;
+
+    let asked: Vec<Target> = targets()
+        .into_iter()
+        .filter(|target| {
+            let place = &target.place;
+            matches!(place, Place::Panel { dashboard: "tollgate-mesh", panel: "Requests" | "Services" | "Calls", .. })
+        })
+        .collect();
+    assert_eq!(asked.len(), 3);
+    let hour_ms = last_ms / 3_600_000 * 3_600_000;
+    for (from_ms, to_ms) in [
+        (hour_ms - 4 * 3_600_000, hour_ms - 3_600_000),
+        (hour_ms - 4 * 3_600_000 + 17 * MINUTE_MS, hour_ms - 3_600_000 + 43 * MINUTE_MS),
+        (hour_ms - 3 * 3_600_000 + 10 * MINUTE_MS, hour_ms - 3 * 3_600_000 + 50 * MINUTE_MS),
+        (hour_ms - 2 * 3_600_000 - 10 * MINUTE_MS, hour_ms - 2 * 3_600_000 + 10 * MINUTE_MS),
+        (last_ms - 301 * MINUTE_MS, last_ms + 5_000),
+    ] {
+        let expected = times.iter().filter(|time| (from_ms..=to_ms).contains(time)).count() as f64;
+        let span = Span { from_ms, to_ms, interval_ms: MINUTE_MS };
+        for target in &asked {
+            let sent = target.sent(&[("resolution", "1m")], span).unwrap();
+            let rows = engine.try_sql(&sent).await.unwrap();
+            assert_eq!(rows.len(), 1, "{sent}");
+            let per_second = rows[0].get("value").or_else(|| rows[0].get("rate")).and_then(Value::as_f64).unwrap();
+            let counted = per_second * (to_ms / 1_000 - from_ms / 1_000) as f64;
+            assert!((counted - expected).abs() < 1e-6, "{counted}, not {expected}, in {span:?}:\n{sent}");
+        }
+    }
+    engine.stop().await;
+}
+
+/// Sends one request for each of these times.
+async fn report(engine: &Engine, times_ms: &[i64]) {
+    let mut rows = BatchBuilder::new(BatchLimits::default());
+    for time_ms in times_ms {
+        let row = Row {
+            time: time_ms * 1_000,
+            reporter: "dated",
+            direction: "inbound",
+            source: "shop/storefront",
+            destination: "shop/catalog",
+            status: Some(200),
+            duration_us: 1_000,
+            decision: "allow",
+            weight: 1,
+            ..Row::default()
+        };
+        let _ = rows.push(&row);
+    }
+    let batch = v1::Batch { sequence: 1, arrow_ipc: encode(&rows.finish().unwrap()).unwrap().into() };
+    let hello = v1::ReportHello { reporter: "dated".into(), epoch: 1, agent: "test".into() };
+    let messages = [Message::Hello(hello), Message::Batch(batch)];
+    let requests = messages.map(|message| v1::ReportRequest { message: Some(message) });
+    let mut telemetry =
+        v1::telemetry_client::TelemetryClient::connect(format!("http://{}", engine.grpc)).await.unwrap();
+    // The stream stays open until its batch is acknowledged.
+    let requests = tokio_stream::StreamExt::chain(tokio_stream::iter(requests), tokio_stream::pending());
+    let mut answers = telemetry.report(requests).await.unwrap().into_inner();
+    loop {
+        let answer = answers.message().await.unwrap().unwrap();
+        assert!(answer.rejections.is_empty(), "{:?}", answer.rejections);
+        if answer.acknowledged_sequence == 1 {
+            break;
+        }
+    }
 }
 
 /// Metrics of the engine that have no series before something happens.
