@@ -414,6 +414,17 @@ mod tests {
         assert_eq!(config.effective()["buffers"]["bytes"], "64MiB");
     }
 
+    /// `docs/proxy.md` shows every key, each with its default or a value of its own.
+    #[test]
+    fn the_page_of_all_keys_is_valid_and_whole() {
+        let page = include_str!("../../../docs/proxy.md");
+        let yaml = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = parse(yaml).unwrap();
+        for key in config.effective().as_object().unwrap().keys() {
+            assert!(yaml.lines().any(|line| line.starts_with(&format!("{key}:"))), "`{key}` is not in docs/proxy.md");
+        }
+    }
+
     #[test]
     fn all_problems_are_listed_at_once() {
         let problems = parse(
