@@ -23,7 +23,8 @@ const NAME_BYTES: usize = 64;
 
 /// Every name of a query once.
 ///
-/// Bound: the memory of queries, in which names are counted; beyond it the query ends with an error.
+/// Bound: the memory of queries, in which names are counted; beyond it the query ends with an error. Beside them 16 dictionaries of
+/// batches are held, which the query reads.
 pub(super) struct Names(Mutex<Held>);
 
 struct Held {
