@@ -42,6 +42,39 @@ impl Histogram {
         }
     }
 
+    /// Adds to the count of one bucket.
+    ///
+    /// # Errors
+    /// When there is no such bucket, or the count is negative.
+    #[inline]
+    pub fn add(&mut self, bucket: i32, count: i64) -> Result<(), HistogramError> {
+        if !(INDEX_MIN..=INDEX_MAX).contains(&bucket) {
+            return Err(HistogramError::Buckets { offset: bucket, buckets: 1 });
+        }
+        match count {
+            0 => Ok(()),
+            ..0 => Err(HistogramError::Count),
+            1.. => {
+                let sum = self.bucket(bucket);
+                *sum = sum.saturating_add(count);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds durations of zero.
+    ///
+    /// # Errors
+    /// When the count is negative.
+    #[inline]
+    pub fn add_zeros(&mut self, count: i64) -> Result<(), HistogramError> {
+        if count < 0 {
+            return Err(HistogramError::Count);
+        }
+        self.zero = self.zero.saturating_add(count);
+        Ok(())
+    }
+
     /// Adds what another has counted.
     pub fn absorb(&mut self, other: HistogramView<'_>) {
         self.zero = self.zero.saturating_add(other.zero());

@@ -15,7 +15,7 @@ use datafusion::prelude::SessionConfig;
 use tollgate_store::TableSpec;
 
 use super::authorize::Authorize;
-use super::rules::rules;
+use super::rules::{physical_rule, rules};
 use super::state_table::{StateProvider, StateTable};
 use super::stored::{StoredTable, Views, objects_url, with_views};
 use super::{CATALOG, SCHEMA, functions, views};
@@ -76,6 +76,7 @@ pub(crate) async fn session(tables: Tables, means: &Means) -> Result<SessionCont
     }
     let rules = rules(&runtime.memory_pool);
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let builder = builder.with_physical_optimizer_rule(physical_rule());
     let state = rules.into_iter().fold(builder, SessionStateBuilder::with_optimizer_rule).build();
     let context = SessionContext::new_with_state(state);
     functions::register(&context);

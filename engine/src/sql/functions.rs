@@ -4,6 +4,7 @@ mod arguments;
 mod groups;
 pub(super) mod histogram;
 mod ids;
+pub(super) mod packed;
 mod percentile;
 mod success;
 mod time;

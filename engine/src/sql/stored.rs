@@ -5,6 +5,7 @@ mod bounds;
 mod files;
 mod hot;
 mod moment;
+mod packed;
 mod table;
 
 pub(super) use self::files::objects_url;

@@ -79,7 +79,7 @@ impl State {
             let below = directory.split_once('/').map_or(directory, |(_, below)| below);
             let path = export.directory.join(below).join(format!("part-0.{}", export.format.extension()));
             let spec = &self.tables[export.table];
-            let mut output = Output::create(path, spec, export.format, &self.options.engine, &files)?;
+            let mut output = Output::create(path, spec, export.format)?;
             for file in files {
                 let rows = self.copy(file, export, spec, &mut output)?;
                 done =

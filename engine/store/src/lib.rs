@@ -29,6 +29,7 @@ pub use log::{
 };
 pub use marks::{Mark, Marks, Standing};
 pub use objects::{Remote, S3};
+pub use parquet::{DamagedList, PackedIntegers, is_packed, pack, unpack};
 pub use sealed::{Files, Opened, Seal, Sealed, SealedOptions, SealedStatus, TableStatus};
 pub use store::{
     Appended, Derive, Derived, Durability, MemoryLimits, Recovery, SealStatus, Store, StoreOptions, StoreStatus, Ticket,

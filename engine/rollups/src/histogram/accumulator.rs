@@ -65,7 +65,9 @@ impl HistogramAccumulator {
         heap + self.groups.capacity() * size_of::<Option<Histogram>>()
     }
 
-    fn group(&mut self, group: usize) -> &mut Histogram {
+    /// The sum of a group, to be added to.
+    #[inline]
+    pub fn group(&mut self, group: usize) -> &mut Histogram {
         self.resize(group + 1);
         self.groups[group].get_or_insert_default()
     }

@@ -24,16 +24,27 @@ use tollgate_rollups::{HistogramAccumulator, HistogramArrays, HistogramColumns, 
 
 use super::arguments::wrong;
 use super::groups::{Groups, Single};
+use super::packed;
 
 pub(super) fn functions() -> [AggregateUDF; 2] {
-    [Question::Quantile, Question::UpToBounds].map(function)
+    [Question::Quantile, Question::UpToBounds].map(|question| function(question, Counts::Listed))
 }
 
-fn function(question: Question) -> AggregateUDF {
-    let histogram = [DataType::Int32, counts_type(), DataType::Int64];
+fn function(question: Question, counts: Counts) -> AggregateUDF {
+    let counts_type = match counts {
+        Counts::Listed => counts_type(),
+        Counts::Packed => DataType::Binary,
+    };
+    let histogram = [DataType::Int32, counts_type, DataType::Int64];
     let types = question.first_argument().into_iter().chain(histogram).collect();
     let signature = Signature::one_of(vec![TypeSignature::Exact(types)], Volatility::Immutable);
-    AggregateUDF::from(OverHistograms { question, signature })
+    AggregateUDF::from(OverHistograms { question, counts, signature })
+}
+
+/// The same aggregate over packed counts; `None` when it is about no histograms, or over such already.
+pub(in crate::sql) fn over_packed(function: &AggregateUDF) -> Option<Arc<AggregateUDF>> {
+    let over = function.inner().downcast_ref::<OverHistograms>()?;
+    (over.counts == Counts::Listed).then(|| Arc::new(self::function(over.question, Counts::Packed)))
 }
 
 /// Whether an aggregate is `histogram_quantile` with this quantile, which is right.
@@ -46,7 +57,7 @@ pub(in crate::sql) fn is_quantile(function: &AggregateUDF, quantile: &Expr) -> b
 
 /// The sum of histograms, for [`quantile_of_sum`].
 pub(in crate::sql) fn sum_of(columns: Vec<Expr>, filter: Option<Box<Expr>>) -> Expr {
-    let sum = Arc::new(function(Question::Sum));
+    let sum = Arc::new(function(Question::Sum, Counts::Listed));
     Expr::AggregateFunction(AggregateFunction::new_udf(sum, columns, false, filter, Vec::new(), None))
 }
 
@@ -74,6 +85,14 @@ impl Question {
     }
 }
 
+/// How a column has the counts of histograms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Counts {
+    Listed,
+    /// As [`packed`] gives them.
+    Packed,
+}
+
 fn sum_fields() -> Fields {
     let field = |name, data_type| Field::new(name, data_type, true);
     Fields::from(vec![field("offset", DataType::Int32), field("counts", counts_type()), field("zero", DataType::Int64)])
@@ -86,6 +105,7 @@ fn counts_type() -> DataType {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OverHistograms {
     question: Question,
+    counts: Counts,
     signature: Signature,
 }
 
@@ -225,11 +245,14 @@ fn add_all(sums: &mut HistogramAccumulator, columns: &[ArrayRef], group_of: impl
     let [offsets, counts, zeros] = columns else {
         return Err(wrong("a histogram has three columns: offset, counts and zero"));
     };
+    if counts.data_type().is_binary() {
+        return packed::add(sums, [offsets, counts, zeros], group_of);
+    }
     let columns = HistogramColumns::try_new(offsets, counts, zeros).map_err(external)?;
     sums.update(&columns, group_of).map_err(external)
 }
 
-fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+pub(super) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 

@@ -34,6 +34,7 @@ use tollgate_store::{SealedFile, check_footer};
 use super::blooms::{self, Footers, Found};
 use super::bounds::Timed as _;
 use super::moment::Moment;
+use super::packed::Unpacking;
 use super::table::Wanted;
 
 /// Bytes that are read from the end of a file at first: enough for most footers with their page index.
@@ -97,6 +98,7 @@ pub(super) async fn plan(
         .with_file_groups(groups)
         .with_statistics(all)
         .with_limit(wanted.limit)
+        .with_expr_adapter(Some(Arc::new(Unpacking)))
         .with_projection_indices(wanted.projection.cloned())?
         .build();
     Ok(DataSourceExec::from_data_source(config))

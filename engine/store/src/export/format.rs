@@ -13,7 +13,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 /// What exported files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// Parquet, as the store writes it.
+    /// Parquet, in encodings that any reader knows.
     Parquet,
     /// Comma-separated values with a line of names. Lists and maps are text.
     Csv,

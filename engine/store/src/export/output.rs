@@ -8,10 +8,12 @@ use std::sync::Arc;
 use arrow::csv;
 use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 use super::format::{ExportFormat, for_csv, for_json};
-use crate::parquet::{FileLabel, TableWriter};
-use crate::{SealedFile, StoreError, TableSpec};
+use crate::{StoreError, TableSpec};
 
 /// One exported file: it has its name when it is complete.
 pub(super) struct Output {
@@ -23,7 +25,7 @@ pub(super) struct Output {
 }
 
 enum Writer {
-    Parquet(Box<TableWriter<BufWriter<File>>>),
+    Parquet(Box<ArrowWriter<BufWriter<File>>>),
     Csv(Box<csv::Writer<BufWriter<File>>>),
     JsonLines(LineDelimitedWriter<BufWriter<File>>),
 }
@@ -33,8 +35,6 @@ impl Output {
         path: PathBuf,
         table: &TableSpec,
         format: ExportFormat,
-        engine: &str,
-        files: &[&Arc<SealedFile>],
     ) -> Result<Self, StoreError> {
         if path.exists() {
             return Err(StoreError::io("write", &path)(io::ErrorKind::AlreadyExists.into()));
@@ -47,10 +47,7 @@ impl Output {
             ExportFormat::Csv => Writer::Csv(Box::new(csv::Writer::new(file))),
             ExportFormat::JsonLines => Writer::JsonLines(LineDelimitedWriter::new(file)),
             ExportFormat::Parquet => {
-                let from = files.iter().map(|file| file.positions.0).min().unwrap_or_default();
-                let through = files.iter().map(|file| file.positions.1).max().unwrap_or_default();
-                let label = FileLabel { engine, positions: (from, through), sorted: false };
-                let writer = TableWriter::new(file, table, &label);
+                let writer = ArrowWriter::try_new(file, Arc::clone(&table.schema), Some(parquet_properties()));
                 Writer::Parquet(Box::new(writer.map_err(|source| unwritable(&path, source))?))
             }
         };
@@ -73,7 +70,7 @@ impl Output {
     pub(super) fn finish(self) -> Result<Option<PathBuf>, StoreError> {
         let Self { table, path, unfinished, writer, rows } = self;
         let file = match writer {
-            Writer::Parquet(writer) => writer.finish().map_err(|source| unwritable(&path, source))?.0,
+            Writer::Parquet(writer) => writer.into_inner().map_err(|source| unwritable(&path, source))?,
             Writer::Csv(writer) => writer.into_inner(),
             Writer::JsonLines(mut writer) => {
                 writer.finish().map_err(|source| StoreError::Rows { table, source })?;
@@ -88,6 +85,13 @@ impl Output {
         name(file).map_err(StoreError::io("write", &path))?;
         Ok((rows > 0).then_some(path))
     }
+}
+
+fn parquet_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by(concat!("tollgate ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
 }
 
 fn unwritable(path: &Path, source: parquet::errors::ParquetError) -> StoreError {

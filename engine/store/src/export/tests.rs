@@ -1,5 +1,8 @@
 use std::fs;
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Encoding;
+
 use super::*;
 use crate::Partition;
 use crate::sealed::tests::{HOUR_US, MINUTE_US, NINE_US, a_seal, open, rows};
@@ -60,8 +63,15 @@ async fn parquet_is_read_by_any_reader() {
     let (_dir, exported) = export(ExportFormat::Parquet).await;
     let count = |path: &PathBuf| {
         let file = fs::File::open(path).unwrap();
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 1_000).unwrap();
-        reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>()
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        for column in builder.metadata().row_group(0).columns() {
+            for encoding in column.encodings() {
+                // What Parquet had from the start, and what every reader of a dictionary knows.
+                let is_old = matches!(encoding, Encoding::PLAIN | Encoding::RLE | Encoding::RLE_DICTIONARY);
+                assert!(is_old, "{encoding} in {}", column.column_path());
+            }
+        }
+        builder.build().unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>()
     };
     assert_eq!(exported.files.iter().map(count).collect::<Vec<_>>(), [30, 20]);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -10,8 +10,8 @@ use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
 use crate::{Position, TableSpec};
 
-/// Version of what is in our Parquet files. A file with a higher one is not read.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of what is in our Parquet files; since 2, lists of integers are packed. A file with a higher one is not read.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// Key of the version in a file's metadata.
 pub(super) const FORMAT_KEY: &str = "tollgate.format";
 
@@ -28,14 +28,14 @@ pub(crate) struct FileLabel<'a> {
     pub(crate) sorted: bool,
 }
 
-/// Properties of a table's files.
-pub(super) fn of(table: &TableSpec, columns: &SchemaDescriptor, label: &FileLabel<'_>) -> WriterProperties {
+/// Properties of a table's files, in which the columns are these.
+pub(super) fn of(table: &TableSpec, schema: &SchemaRef, columns: &SchemaDescriptor, label: &FileLabel<'_>) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("tollgate ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(metadata(table, label)));
-    for field in table.schema.fields() {
+    for field in schema.fields() {
         let leaves = columns.columns().iter().filter(|leaf| leaf.path().parts().first() == Some(field.name()));
         for leaf in leaves {
             builder = encode(builder, leaf.path(), field);
@@ -54,14 +54,11 @@ fn encode(builder: WriterPropertiesBuilder, path: &ColumnPath, field: &Arc<Field
         DataType::Timestamp(..) => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        // Free text. Apart from the lengths, an id in hexadecimal takes zstd little more than half of its characters.
-        DataType::Utf8 => builder
+        // Free text, of which an id in hexadecimal takes zstd little more than half of its characters, and packed lists.
+        DataType::Utf8 | DataType::Binary => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
             .set_column_statistics_enabled(path, EnabledStatistics::None),
-        DataType::List(item) if item.data_type().is_integer() => builder
-            .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
         _ => builder.set_column_dictionary_page_size_limit(path, DICTIONARY_BYTES),
     }
 }

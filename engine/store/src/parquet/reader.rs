@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::FileMetaData;
 
+use super::packed::{is_packed, unpack};
 use super::properties::FORMAT_KEY;
 
 /// Rows of one file, batch by batch.
@@ -21,8 +22,8 @@ pub(crate) fn format_version(metadata: &FileMetaData) -> Option<u32> {
     entry.value.as_ref()?.parse().ok()
 }
 
-/// The batch with the columns of `schema`: what an older file does not have is null, and what is no longer a column is left
-/// out.
+/// The batch with the columns of `schema`: lists are unpacked, what an older file does not have is null, and what is no longer a
+/// column is left out.
 pub(crate) fn adapted(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     if batch.schema_ref() == schema {
         return Ok(batch);
@@ -31,6 +32,7 @@ pub(crate) fn adapted(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBa
         let field = schema.field(index);
         match batch.column_by_name(field.name()) {
             Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) if is_packed(field.data_type(), column.data_type()) => unpack(column, field.data_type()),
             Some(column) => cast(column, field.data_type()),
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int16Array, Int32Array, Int64Array, RecordBatch,
+    ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch,
     StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Int16Type, Int32Type, Int64Type, Schema, TimeUnit};
@@ -23,17 +23,20 @@ type Row = (Option<String>, Option<[u8; 16]>, Option<i64>);
 
 fn spec() -> TableSpec {
     let names = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let schema = Schema::new(vec![
+    table(vec![
         Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
         Field::new("name", names, true),
         Field::new("id", DataType::FixedSizeBinary(16), true),
         Field::new("count", DataType::Int64, true),
         Field::new("code", DataType::Int16, true),
         Field::new("number", DataType::Int64, false),
-    ]);
+    ])
+}
+
+fn table(fields: Vec<Field>) -> TableSpec {
     TableSpec {
         name: "t",
-        schema: Arc::new(schema),
+        schema: Arc::new(Schema::new(fields)),
         time: "time",
         sort: &["time"],
         bloom: &["id"],
@@ -76,9 +79,9 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(spec().schema, columns).unwrap()
 }
 
-fn written(batches: &[RecordBatch]) -> Bytes {
+fn written(table: &TableSpec, batches: &[RecordBatch]) -> Bytes {
     let label = FileLabel { engine: "e1", positions: (Position(1), Position(9)), sorted: false };
-    let mut writer = TableWriter::new(Vec::new(), &spec(), &label).unwrap();
+    let mut writer = TableWriter::new(Vec::new(), table, &label).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
     writer.finish().unwrap().0.into()
 }
@@ -111,7 +114,7 @@ fn check(batches: &[Vec<Row>]) -> Arc<ParquetMetaData> {
         let padded = [&[before], rows.as_slice(), &[(None, None, Some(i64::MAX))]].concat();
         batch(&padded).slice(1, rows.len())
     };
-    let file = written(&batches.iter().map(sliced).collect::<Vec<_>>());
+    let file = written(&spec(), &batches.iter().map(sliced).collect::<Vec<_>>());
     let (found, metadata) = read(file.clone());
     assert!(found == rows, "other rows than were written");
     check_names(&metadata, &rows);
@@ -216,4 +219,30 @@ fn more_names_than_a_dictionary_holds_are_written_as_they_are() {
     assert!(encodings.contains(&Encoding::RLE_DICTIONARY) && encodings.contains(&Encoding::PLAIN), "{encodings:?}");
     let pages = metadata.offset_index().unwrap()[0][1].page_locations();
     assert!(pages.len() > 3, "{} pages", pages.len());
+}
+
+#[test]
+fn lists_of_integers_are_packed_and_come_back() {
+    let table = table(vec![
+        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+        Field::new("counts", DataType::new_list(DataType::Int64, true), true),
+    ]);
+    let batch = |rows: std::ops::Range<i64>| {
+        let times = TimestampMicrosecondArray::from_iter_values(rows.clone()).with_timezone("UTC");
+        let counts = |row: i64| (row % 7 != 0).then(|| (0..row % 40).map(move |count| Some(count << (row % 9))));
+        let counts = ListArray::from_iter_primitive::<Int64Type, _, _>(rows.map(counts));
+        RecordBatch::try_new(Arc::clone(&table.schema), vec![Arc::new(times), Arc::new(counts)]).unwrap()
+    };
+    let file = written(&table, &[batch(0..5_000).slice(100, 4_900), batch(5_000..60_000)]);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let columns = builder.parquet_schema().columns();
+    assert_eq!(columns.iter().map(|column| column.max_rep_level()).collect::<Vec<_>>(), [0, 0]);
+    let mut at = 100;
+    for read in builder.with_batch_size(7_000).build().unwrap() {
+        let read = adapted(read.unwrap(), &table.schema).unwrap();
+        let rows = read.num_rows() as i64;
+        assert!(read == batch(at..at + rows), "rows from {at} on");
+        at += rows;
+    }
+    assert_eq!(at, 60_000);
 }

@@ -13,6 +13,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::encoder::{self, FieldEncoder};
+use super::packed;
 use super::properties::{self, FileLabel};
 use crate::TableSpec;
 
@@ -33,6 +34,7 @@ pub(crate) struct Written {
 ///
 /// Holds one row group, encoded; it goes to the sink when it has [`ROW_GROUP_ROWS`] rows.
 pub(crate) struct TableWriter<W: Write + Send> {
+    /// As it is in the file.
     schema: SchemaRef,
     time: usize,
     file: SerializedFileWriter<Checksummed<W>>,
@@ -49,9 +51,9 @@ struct RowGroup {
 
 impl<W: Write + Send> TableWriter<W> {
     pub(crate) fn new(sink: W, table: &TableSpec, label: &FileLabel<'_>) -> Result<Self> {
-        let schema = Arc::clone(&table.schema);
+        let schema = packed::in_files(&table.schema);
         let columns = ArrowSchemaConverter::new().convert(&schema)?;
-        let mut properties = properties::of(table, &columns, label);
+        let mut properties = properties::of(table, &schema, &columns, label);
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let sink = Checksummed { sink, bytes: 0, crc32c: 0 };
         let file = SerializedFileWriter::new(sink, columns.root_schema_ptr(), Arc::new(properties))?;
@@ -92,7 +94,7 @@ impl<W: Write + Send> TableWriter<W> {
         }
         let Some(group) = &mut self.group else { return Ok(()) };
         for ((field, array), encoder) in self.schema.fields().iter().zip(rows.columns()).zip(&mut group.fields) {
-            encoder.write(field, array)?;
+            encoder.write(field, &packed::pack(array)?)?;
         }
         group.rows += rows.num_rows();
         self.rows += rows.num_rows() as u64;
