@@ -8,7 +8,7 @@ mod state;
 mod tables;
 mod uses;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -100,6 +100,10 @@ impl Views for Kept {
 
     fn objects(&self) -> Option<Arc<dyn ObjectStore>> {
         Some(self.store.object_store())
+    }
+
+    fn path(&self, file: &SealedFile) -> Option<PathBuf> {
+        self.store.local_path(file)
     }
 
     fn examine(&self, files: Vec<Arc<SealedFile>>) -> BoxFuture<'static, bool> {

@@ -2,6 +2,7 @@
 
 mod process;
 mod reporter;
+mod samples;
 mod weed;
 
 use std::collections::HashMap;

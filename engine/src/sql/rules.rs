@@ -2,9 +2,9 @@
 
 mod by_number;
 mod names;
+mod pack_below;
 mod packed;
 mod quantiles;
-mod through_unions;
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use self::by_number::GroupByNumber;
+use self::pack_below::PackBelow;
 use self::packed::PackCounts;
 use self::quantiles::ShareHistograms;
-use self::through_unions::PackThroughUnions;
 
 /// All of them, in the order in which they are applied, after DataFusion's own.
 pub(super) fn rules(pool: &Arc<dyn MemoryPool>) -> [Arc<dyn OptimizerRule + Send + Sync>; 3] {
@@ -24,5 +24,5 @@ pub(super) fn rules(pool: &Arc<dyn MemoryPool>) -> [Arc<dyn OptimizerRule + Send
 
 /// The same of plans that say how rows are read.
 pub(super) fn physical_rule() -> Arc<dyn PhysicalOptimizerRule + Send + Sync> {
-    Arc::new(PackThroughUnions)
+    Arc::new(PackBelow)
 }

@@ -17,6 +17,7 @@ mod reader;
 mod tests;
 mod writer;
 
+pub(crate) use packed::pack_rows;
 pub use packed::{DamagedList, PackedIntegers, is_packed, pack, unpack};
 pub(crate) use properties::{FORMAT_VERSION, FileLabel};
 pub(crate) use reader::{Rows, adapted, format_version};

@@ -105,6 +105,12 @@ impl Sealed {
         self.state.objects.store()
     }
 
+    /// Where a file is, when it is on this machine.
+    #[must_use]
+    pub fn local_path(&self, file: &SealedFile) -> Option<PathBuf> {
+        self.state.objects.path(&file.key)
+    }
+
     /// Removes files that are no longer listed and that nobody reads any more. Returns how many are still read.
     ///
     /// # Errors

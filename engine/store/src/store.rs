@@ -20,6 +20,7 @@ mod upkeep;
 mod tests;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -40,7 +41,7 @@ use crate::log::Log;
 use crate::marks::Standing;
 use crate::sealed::Sealed;
 use crate::table::TableSpec;
-use crate::view::{Position, View};
+use crate::view::{Position, SealedFile, View};
 
 /// Everything that is kept.
 pub struct Store {
@@ -93,6 +94,12 @@ impl Store {
     #[must_use]
     pub fn object_store(&self) -> Arc<dyn ObjectStore> {
         self.core.sealed.object_store()
+    }
+
+    /// Where a sealed file is, when it is on this machine.
+    #[must_use]
+    pub fn local_path(&self, file: &SealedFile) -> Option<PathBuf> {
+        self.core.sealed.local_path(file)
     }
 
     /// The highest sequence number that is kept of a reporter's run; 0 when there is none.

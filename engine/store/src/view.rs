@@ -51,7 +51,7 @@ pub struct TableView {
 /// Rows that came together, or were put together.
 #[derive(Debug)]
 pub struct HotBatch {
-    /// The rows.
+    /// The rows. Those of a sealed file have packed columns, as files do: see [`is_packed`](crate::is_packed).
     pub rows: RecordBatch,
     /// Earliest time of a row, in microseconds since the epoch.
     pub time_min_us: i64,

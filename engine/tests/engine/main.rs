@@ -7,6 +7,7 @@ mod checks;
 mod files;
 mod following;
 mod harness;
+mod histograms;
 mod policies;
 mod queries;
 mod reporting;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
@@ -22,8 +23,8 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures::future::{BoxFuture, FutureExt as _};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
+use futures::future::{BoxFuture, FutureExt as _, ready};
 use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -33,7 +34,8 @@ use tollgate_store::{SealedFile, check_footer};
 
 use super::blooms::{self, Footers, Found};
 use super::bounds::Timed as _;
-use super::moment::Moment;
+use super::local::LocalFile;
+use super::moment::{self, Moment};
 use super::packed::Unpacking;
 use super::table::Wanted;
 
@@ -87,7 +89,8 @@ pub(super) async fn plan(
     let all = statistics(schema, time, &files);
     let groups = share_out(files.iter().zip(found), wanted.partitions, |file, found| {
         let known = statistics(schema, time, std::slice::from_ref(file));
-        let part = PartitionedFile::new_from_meta(meta(file)).with_extension(Held(Arc::clone(file)));
+        let held = Held { file: Arc::clone(file), path: moment::path(session, file) };
+        let part = PartitionedFile::new_from_meta(meta(file)).with_extension(held);
         match found {
             Found::In(row_groups) => part.with_extension(row_groups).with_statistics(Arc::new(known.to_inexact())),
             _ => part.with_statistics(Arc::new(known)),
@@ -152,7 +155,11 @@ fn statistics(schema: &SchemaRef, time: usize, files: &[Arc<SealedFile>]) -> Sta
 
 /// Keeps a file from being deleted.
 #[derive(Clone)]
-struct Held(Arc<SealedFile>);
+struct Held {
+    file: Arc<SealedFile>,
+    /// Where it is, when it is on this machine.
+    path: Option<PathBuf>,
+}
 
 /// Makes readers that hold their files, and notes which they are.
 struct Readers {
@@ -175,26 +182,38 @@ impl ParquetFileReaderFactory for Readers {
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let held = file.extension::<Held>().cloned();
-        if let Some(Held(file)) = &held {
-            self.moment.open(Arc::clone(file));
+        if let Some(held) = &held {
+            self.moment.open(Arc::clone(&held.file));
         }
+        let local = held.as_ref().and_then(|held| held.path.clone()).map(|path| {
+            let read = MetricBuilder::new(metrics).counter("bytes_scanned", partition);
+            LocalFile::new(path, read)
+        });
         let reader = self.readers.create_reader(partition, file, footer_bytes, metrics)?;
-        Ok(Box::new(HeldReader { reader, _held: held }))
+        Ok(Box::new(HeldReader { reader, local, _held: held }))
     }
 }
 
 struct HeldReader {
+    /// Reads the footer, and remote files.
     reader: Box<dyn AsyncFileReader + Send>,
+    local: Option<LocalFile>,
     _held: Option<Held>,
 }
 
 impl AsyncFileReader for HeldReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        self.reader.get_bytes(range)
+        match &mut self.local {
+            Some(file) => ready(file.read(&range)).boxed(),
+            None => self.reader.get_bytes(range),
+        }
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        self.reader.get_byte_ranges(ranges)
+        match &mut self.local {
+            Some(file) => ready(file.read_all(&ranges)).boxed(),
+            None => self.reader.get_byte_ranges(ranges),
+        }
     }
 
     fn get_metadata<'a>(

@@ -1,5 +1,6 @@
 //! Which moment a query sees: one view of the store for all its tables, whatever comes while it runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::catalog::Session;
@@ -17,6 +18,11 @@ pub(crate) trait Views: Send + Sync + 'static {
 
     /// Reads sealed files, where there can be any.
     fn objects(&self) -> Option<Arc<dyn ObjectStore>>;
+
+    /// Where a file is, when it is on this machine.
+    fn path(&self, _file: &SealedFile) -> Option<PathBuf> {
+        None
+    }
 
     /// Looks at files that a query read in vain. Says whether one of them is no longer served.
     fn examine(&self, _files: Vec<Arc<SealedFile>>) -> BoxFuture<'static, bool> {
@@ -75,6 +81,11 @@ pub(crate) fn at_once(mut state: SessionState) -> SessionState {
         state.config_mut().set_extension(moment);
     }
     state
+}
+
+/// Where a file is that this session reads, when it is on this machine.
+pub(super) fn path(session: &dyn Session, file: &SealedFile) -> Option<PathBuf> {
+    session.config().get_extension::<Source>()?.0.path(file)
 }
 
 /// What the tables of this session show.

@@ -74,11 +74,16 @@ fn asked_packed(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> 
     call.args().first().filter(|_| is_packed_function(call.fun()))
 }
 
-/// The list that a column of a file holds.
-fn unpacked(column: Arc<dyn PhysicalExpr>, field: &FieldRef) -> Arc<dyn PhysicalExpr> {
+/// The list that a column of a file, or of sealed rows in memory, holds.
+pub(super) fn unpacked(column: Arc<dyn PhysicalExpr>, field: &FieldRef) -> Arc<dyn PhysicalExpr> {
     let function = Unpack { field: Arc::clone(field), signature: Signature::any(1, Volatility::Immutable) };
     let (name, function) = (function.name().to_owned(), Arc::new(ScalarUDF::from(function)));
     Arc::new(ScalarFunctionExpr::new(&name, function, vec![column], Arc::clone(field), Arc::new(ConfigOptions::new())))
+}
+
+/// Whether a function is the one that unpacks.
+pub(in crate::sql) fn is_unpack_function(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<Unpack>().is_some()
 }
 
 /// Unpacks one column.

@@ -88,13 +88,12 @@ impl TableProvider for StoredTable {
         let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
         let is_enough = limit.is_some_and(|limit| rows >= limit);
         if sealed.is_empty() || is_enough {
-            return hot::plan(&batches, self.schema(), &wanted);
+            return UnionExec::try_new(hot::plans(&batches, &self.schema, &wanted)?);
         }
         let from_files = files::plan(session, &moment, &sealed, &self.schema, &wanted).await?;
-        if batches.is_empty() {
-            return Ok(from_files);
-        }
-        UnionExec::try_new(vec![hot::plan(&batches, self.schema(), &wanted)?, from_files])
+        let mut plans = if batches.is_empty() { Vec::new() } else { hot::plans(&batches, &self.schema, &wanted)? };
+        plans.push(from_files);
+        UnionExec::try_new(plans)
     }
 }
 

@@ -31,11 +31,7 @@ enum Writer {
 }
 
 impl Output {
-    pub(super) fn create(
-        path: PathBuf,
-        table: &TableSpec,
-        format: ExportFormat,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn create(path: PathBuf, table: &TableSpec, format: ExportFormat) -> Result<Self, StoreError> {
         if path.exists() {
             return Err(StoreError::io("write", &path)(io::ErrorKind::AlreadyExists.into()));
         }

@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, ListArray}
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 
 use super::hybrid::varint;
 
@@ -27,7 +28,10 @@ pub(super) fn in_files(schema: &SchemaRef) -> SchemaRef {
         Some(_) => Arc::new(Field::new(field.name(), DataType::Binary, field.is_nullable())),
         None => Arc::clone(field),
     };
-    Arc::new(Schema::new_with_metadata(schema.fields().iter().map(field).collect::<Vec<_>>(), schema.metadata().clone()))
+    Arc::new(Schema::new_with_metadata(
+        schema.fields().iter().map(field).collect::<Vec<_>>(),
+        schema.metadata().clone(),
+    ))
 }
 
 /// A column as it is in files: lists of `Int64` are packed, others stay.
@@ -40,6 +44,15 @@ pub fn pack(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         Some(lists) => Ok(Arc::new(packed(lists)?)),
         None => Ok(Arc::clone(column)),
     }
+}
+
+/// Rows as they are in files; `None` when they are so already.
+pub(crate) fn pack_rows(rows: &RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
+    if !rows.schema_ref().fields().iter().any(|field| item(field.data_type()).is_some()) {
+        return Ok(None);
+    }
+    let columns = rows.columns().iter().map(pack).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(in_files(rows.schema_ref()), columns).map(Some)
 }
 
 /// Whether a column of this type is read from files where it has that one, and so has to go through [`unpack`].
@@ -234,7 +247,7 @@ mod tests {
             pack_list(integers, &mut bytes);
             bytes
         };
-        assert_eq!(bytes(&[]), []);
+        assert!(bytes(&[]).is_empty());
         assert_eq!(bytes(&[1, 0, 0, 14]), [0x01, 0x2E]);
         assert_eq!(bytes(&[15, 0, 16, 300]), [0x0F, 0, 0x1F, 1, 0x0F, 0x9D, 0x02]);
         assert_eq!(bytes(&[0; 3]), [0x20]);

@@ -29,7 +29,12 @@ pub(crate) struct FileLabel<'a> {
 }
 
 /// Properties of a table's files, in which the columns are these.
-pub(super) fn of(table: &TableSpec, schema: &SchemaRef, columns: &SchemaDescriptor, label: &FileLabel<'_>) -> WriterProperties {
+pub(super) fn of(
+    table: &TableSpec,
+    schema: &SchemaRef,
+    columns: &SchemaDescriptor,
+    label: &FileLabel<'_>,
+) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Page)

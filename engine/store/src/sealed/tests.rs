@@ -227,7 +227,7 @@ async fn a_file_of_a_newer_version_is_named_and_stays_where_it_is() {
     let mut bytes = std::fs::read(&path).unwrap();
     let key = b"tollgate.format";
     let version = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 2;
-    assert_eq!(bytes[version], b'1');
+    assert_eq!(bytes[version], b'2');
     bytes[version] = b'9';
     std::fs::write(&path, &bytes).unwrap();
     let file = &files[0];
@@ -241,7 +241,7 @@ async fn a_file_of_a_newer_version_is_named_and_stays_where_it_is() {
 
     let faults = sealed.verify(|_| {}).await.unwrap().faults;
     assert_eq!(faults.len(), 1);
-    assert_eq!(faults[0].problem, "it has version 9, this program knows up to 1");
+    assert_eq!(faults[0].problem, "it has version 9, this program knows up to 2");
     assert!(sealed.state.examine(&newer), "a query that cannot read it goes on without it");
     let aside = sealed.aside();
     assert_eq!((aside[0].name.as_str(), aside[0].rows), (file.key.as_ref(), 10));

@@ -12,6 +12,7 @@ use super::core::Core;
 use super::options::Durability;
 use crate::error::StoreError;
 use crate::hot;
+use crate::parquet::pack_rows;
 use crate::sealed::{Seal, split};
 use crate::table::TableSpec;
 use crate::view::{HotBatch, Position, SealedFile};
@@ -114,6 +115,12 @@ impl Core {
 
 type Rows = Vec<(usize, Vec<RecordBatch>)>;
 
+/// The batch as files hold it.
+fn packed(batch: Arc<HotBatch>, spec: &TableSpec) -> Result<Arc<HotBatch>, StoreError> {
+    let packed = pack_rows(&batch.rows).map_err(|source| StoreError::Rows { table: spec.name, source })?;
+    Ok(packed.map_or(batch, |rows| Arc::new(HotBatch::new(rows, spec.time))))
+}
+
 /// Splits batches as their files will be. Nearly every batch is in one partition, and stays the one it is.
 fn by_partition(
     specs: &[TableSpec],
@@ -124,6 +131,7 @@ fn by_partition(
         let Some(spec) = specs.get(table) else { continue };
         let mut of_table = Vec::with_capacity(batches.len());
         for batch in batches {
+            let batch = packed(batch, spec)?;
             let start_us = spec.partition.start_us(batch.time_min_us);
             if start_us == spec.partition.start_us(batch.time_max_us) {
                 of_table.push(batch.rows.clone());
