@@ -39,8 +39,8 @@ async fn report(running: &Running, rows: u64) {
     let destinations = ["shop/catalog", "shop/payments", "shop/web"];
     let row = |number: u64| Row {
         destination: destinations[number as usize % 3],
-        method: if number % 5 == 0 { "POST" } else { "GET" },
-        direction: if number % 7 == 0 { "outbound" } else { "inbound" },
+        method: if number.is_multiple_of(5) { "POST" } else { "GET" },
+        direction: if number.is_multiple_of(7) { "outbound" } else { "inbound" },
         duration_us: match number % 11 {
             0 => 0,
             1 => (number * number * 997) as i64,
