@@ -50,7 +50,7 @@ pub struct EngineConfig {
     pub query_timeout: Duration,
     /// Most rows that a query may return.
     pub query_rows_max: usize,
-    /// Threads that one query may use: by default one for each core, 2 to 32.
+    /// Threads that one query may use: by default one for each core, 2 to 8, so that queries side by side find memory to sort in.
     pub query_threads: usize,
     /// Rhythm of the signal files that name none.
     pub signals_every: Duration,
@@ -83,7 +83,7 @@ impl Default for EngineConfig {
             query_bytes_max: 512 << 20,
             query_timeout: Duration::from_secs(30),
             query_rows_max: 1_000_000,
-            query_threads: std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 32)),
+            query_threads: std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)),
             signals_every: Duration::from_secs(1),
             lease_ttl: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),

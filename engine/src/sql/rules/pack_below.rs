@@ -169,6 +169,8 @@ fn unpacked(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
     unpacking.filter(|call| is_unpack_function(call.fun()))?.args().first()
 }
 
+/// Whether a column is packed. What is computed stays where it is: it may fail for rows that a filter leaves out.
 fn is_packing(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    expr.downcast_ref::<ScalarFunctionExpr>().is_some_and(|call| is_packed_function(call.fun()))
+    let call = expr.downcast_ref::<ScalarFunctionExpr>().filter(|call| is_packed_function(call.fun()));
+    call.is_some_and(|call| matches!(call.args(), [counts] if counts.downcast_ref::<Column>().is_some()))
 }

@@ -24,7 +24,7 @@ use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
-use futures::future::{BoxFuture, FutureExt as _, ready};
+use futures::future::{BoxFuture, FutureExt as _};
 use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -161,6 +161,12 @@ struct Held {
     path: Option<PathBuf>,
 }
 
+/// Reads after a pause. Filters may leave nothing of file after file, so that no other pause would come.
+async fn paused<T>(read: impl FnOnce() -> T) -> T {
+    tokio::task::yield_now().await;
+    read()
+}
+
 /// Makes readers that hold their files, and notes which they are.
 struct Readers {
     readers: CachedParquetFileReaderFactory,
@@ -185,9 +191,9 @@ impl ParquetFileReaderFactory for Readers {
         if let Some(held) = &held {
             self.moment.open(Arc::clone(&held.file));
         }
-        let local = held.as_ref().and_then(|held| held.path.clone()).map(|path| {
+        let local = held.as_ref().and_then(|held| Some((held.path.clone()?, held.file.bytes))).map(|(path, bytes)| {
             let read = MetricBuilder::new(metrics).counter("bytes_scanned", partition);
-            LocalFile::new(path, read)
+            LocalFile::new(path, bytes, read)
         });
         let reader = self.readers.create_reader(partition, file, footer_bytes, metrics)?;
         Ok(Box::new(HeldReader { reader, local, _held: held }))
@@ -204,14 +210,14 @@ struct HeldReader {
 impl AsyncFileReader for HeldReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         match &mut self.local {
-            Some(file) => ready(file.read(&range)).boxed(),
+            Some(file) => paused(move || file.read(&range)).boxed(),
             None => self.reader.get_bytes(range),
         }
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
         match &mut self.local {
-            Some(file) => ready(file.read_all(&ranges)).boxed(),
+            Some(file) => paused(move || file.read_all(&ranges)).boxed(),
             None => self.reader.get_byte_ranges(ranges),
         }
     }

@@ -16,14 +16,16 @@ use parquet::errors::{ParquetError, Result};
 /// One file, which is opened when something is read.
 pub(super) struct LocalFile {
     path: PathBuf,
+    bytes: u64,
     file: Option<File>,
     /// Bytes that were read.
     read: Count,
 }
 
 impl LocalFile {
-    pub(super) fn new(path: PathBuf, read: Count) -> Self {
-        Self { path, file: None, read }
+    /// A file of so many bytes.
+    pub(super) fn new(path: PathBuf, bytes: u64, read: Count) -> Self {
+        Self { path, bytes, file: None, read }
     }
 
     pub(super) fn read_all(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -31,12 +33,16 @@ impl LocalFile {
     }
 
     pub(super) fn read(&mut self, range: &Range<u64>) -> Result<Bytes> {
-        let bytes = self.bytes(range).map_err(|error| self.failed(error))?;
+        let bytes = self.read_at(range).map_err(|error| self.failed(error))?;
         self.read.add(bytes.len());
         Ok(bytes)
     }
 
-    fn bytes(&mut self, range: &Range<u64>) -> io::Result<Bytes> {
+    fn read_at(&mut self, range: &Range<u64>) -> io::Result<Bytes> {
+        // What a damaged footer claims is not believed.
+        if range.end > self.bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let file = match self.file.take() {
             Some(file) => self.file.insert(file),
             None => self.file.insert(File::open(&self.path)?),
@@ -71,13 +77,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
         std::fs::write(&path, b"0123456789").unwrap();
-        let mut file = LocalFile::new(path, Count::new());
+        let mut file = LocalFile::new(path, 10, Count::new());
         assert_eq!(file.read_all(&[2..4, 9..10]).unwrap(), [&b"23"[..], b"9"]);
         assert_eq!(file.read.value(), 3);
-        let short = file.read(&(8..11)).unwrap_err();
-        assert!(matches!(cause(&short), object_store::Error::Generic { .. }), "{short}");
+        for beyond in [8..11, 0..u64::MAX] {
+            let short = file.read(&beyond).unwrap_err();
+            assert!(matches!(cause(&short), object_store::Error::Generic { .. }), "{short}");
+        }
 
-        let mut absent = LocalFile::new(dir.path().join("b.parquet"), Count::new());
+        let mut absent = LocalFile::new(dir.path().join("b.parquet"), 10, Count::new());
         let error = absent.read(&(0..1)).unwrap_err();
         assert!(matches!(cause(&error), object_store::Error::NotFound { path, .. } if path.ends_with("b.parquet")));
     }

@@ -19,6 +19,8 @@ use super::hybrid::varint;
 const MORE: u8 = 0x80;
 /// Lower bits of a byte behind which a number follows.
 const LARGE: u8 = 0x0F;
+/// Most integers of one list, so that damaged bytes cannot claim more memory than there is.
+const INTEGERS_MAX: usize = 1 << 20;
 /// Most zeros in one byte.
 const ZEROS_MAX: usize = 16;
 
@@ -37,7 +39,7 @@ pub(super) fn in_files(schema: &SchemaRef) -> SchemaRef {
 /// A column as it is in files: lists of `Int64` are packed, others stay.
 ///
 /// # Errors
-/// When a list holds a null, or there are 2^31 bytes.
+/// When a list holds a null or more than 2^20 integers, or there are 2^31 bytes.
 pub fn pack(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let lists = column.as_list_opt::<i32>().filter(|_| item(column.data_type()).is_some());
     match lists {
@@ -117,6 +119,9 @@ impl Iterator for PackedIntegers<'_> {
             self.bytes = rest;
             let at = self.len + usize::from(byte >> 4);
             self.len = at + 1;
+            if self.len > INTEGERS_MAX {
+                return Some(Err(DamagedList));
+            }
             match byte & LARGE {
                 0 => {}
                 LARGE => return Some(self.large().map(|integer| (at, integer)).ok_or(DamagedList)),
@@ -159,6 +164,10 @@ fn packed(lists: &ListArray) -> Result<BinaryArray, ArrowError> {
             let nulls = integers.nulls().map(|nulls| nulls.slice(from, through - from));
             if nulls.is_some_and(|nulls| nulls.null_count() > 0) {
                 return Err(ArrowError::InvalidArgumentError("a list of integers holds a null".to_owned()));
+            }
+            if through - from > INTEGERS_MAX {
+                let long = format!("a list has more than {INTEGERS_MAX} integers");
+                return Err(ArrowError::InvalidArgumentError(long));
             }
             pack_list(&integers.values()[from..through], &mut bytes);
         }
@@ -261,6 +270,7 @@ mod tests {
         assert_eq!(refusal(&[0x0F]), damaged, "a number that is not there");
         assert_eq!(refusal(&[0x0F, 0x80]), damaged, "that does not end");
         assert_eq!(refusal(&[[0x0F].as_slice(), &[0xFF; 9], &[2]].concat()), damaged, "of 65 bits");
+        assert_eq!(refusal(&vec![0xF0; INTEGERS_MAX / ZEROS_MAX + 1]), damaged, "more than a list has");
     }
 
     #[test]
