@@ -36,23 +36,21 @@ impl PhysicalOptimizerRule for PackBelow {
     }
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let lower = |plan: Arc<dyn ExecutionPlan>| match plan.downcast_ref().map(lowered) {
-            Some(lowered) => lowered.map(|lowered| lowered.map_or_else(|| Transformed::no(plan), Transformed::yes)),
-            None => Ok(Transformed::no(plan)),
-        };
-        let lowered = plan.transform_down(lower).data()?;
-        lowered
-            .transform_down(|plan| match plan.downcast_ref::<ProjectionExec>() {
-                Some(projection) => without_detours(projection).map(|direct| {
-                    direct.map_or_else(
-                        || Transformed::no(Arc::clone(&plan)),
-                        |direct| Transformed::yes(Arc::new(direct) as _),
-                    )
-                }),
-                None => Ok(Transformed::no(plan)),
-            })
-            .data()
+        let lowered = rewritten(plan, lowered)?;
+        rewritten(lowered, without_detours)
     }
+}
+
+/// The plan with its projections as `rewrite` has them, where it has another.
+fn rewritten(
+    plan: Arc<dyn ExecutionPlan>,
+    rewrite: fn(&ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_down(|plan| {
+        let rewritten = plan.downcast_ref().map_or(Ok(None), rewrite)?;
+        Ok(rewritten.map_or_else(|| Transformed::no(plan), Transformed::yes))
+    })
+    .data()
 }
 
 /// The same rows, with what the projection packs packed below its input; `None` when it packs nothing, or cannot be moved.
@@ -144,7 +142,7 @@ fn renumbered(expr: &Arc<dyn PhysicalExpr>, place: impl Fn(usize) -> usize) -> R
 }
 
 /// The projection without packing what was only just unpacked; `None` when it does not do that.
-fn without_detours(projection: &ProjectionExec) -> Result<Option<ProjectionExec>> {
+fn without_detours(projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let direct = |expr: Arc<dyn PhysicalExpr>| match unpacked(&expr) {
         Some(packed) => Transformed::new(Arc::clone(packed), true, TreeNodeRecursion::Jump),
         None => Transformed::no(expr),
@@ -159,7 +157,7 @@ fn without_detours(projection: &ProjectionExec) -> Result<Option<ProjectionExec>
     if !is_changed {
         return Ok(None);
     }
-    ProjectionExec::try_new(exprs, Arc::clone(projection.input())).map(Some)
+    Ok(Some(Arc::new(ProjectionExec::try_new(exprs, Arc::clone(projection.input()))?)))
 }
 
 /// What is unpacked and packed again.
