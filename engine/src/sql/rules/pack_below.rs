@@ -41,11 +41,11 @@ impl PhysicalOptimizerRule for PackBelow {
     }
 }
 
+/// What stands in the place of a projection; `None` when it stays.
+type Rewrite = fn(&ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>>;
+
 /// The plan with its projections as `rewrite` has them, where it has another.
-fn rewritten(
-    plan: Arc<dyn ExecutionPlan>,
-    rewrite: fn(&ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>>,
-) -> Result<Arc<dyn ExecutionPlan>> {
+fn rewritten(plan: Arc<dyn ExecutionPlan>, rewrite: Rewrite) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_down(|plan| {
         let rewritten = plan.downcast_ref().map_or(Ok(None), rewrite)?;
         Ok(rewritten.map_or_else(|| Transformed::no(plan), Transformed::yes))
