@@ -114,7 +114,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     println!("queries: {sent} rows were sent and acknowledged in {:.0} s", started.elapsed().as_secs_f64());
     anyhow::ensure!(engine.number("SELECT count(*) FROM requests").await as u64 == sent, "rows are missing");
 
-    quiet(&engine).await;
+    quiet(&engine).await?;
     let since = chrono::DateTime::from_timestamp_micros(now_us - MINUTE_US).unwrap_or_default();
     fastrand::shuffle(&mut ids);
     let names = Names { since: since.format("%Y-%m-%d %H:%M:%S%.6f").to_string(), ids };
@@ -153,15 +153,16 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the engine is done with sealing and compacting what came, five minutes at most.
-async fn quiet(engine: &Engine) {
+/// Waits until the engine is done with sealing and compacting what came.
+async fn quiet(engine: &Engine) -> anyhow::Result<()> {
     for _ in 0..300 {
         let before = figures::cpu(engine.pid());
         tokio::time::sleep(Duration::from_secs(1)).await;
         if figures::cpu(engine.pid()) - before < Duration::from_millis(100) {
-            return;
+            return Ok(());
         }
     }
+    anyhow::bail!("the engine is still at work after five minutes")
 }
 
 /// The median time of a query, and how many rows it gave.

@@ -12,5 +12,5 @@ mod table;
 pub(super) use self::files::objects_url;
 pub(crate) use self::moment::{Nothing, Views, at_once};
 pub(super) use self::moment::{examine, with_views};
-pub(super) use self::packed::is_unpack_function;
+pub(super) use self::packed::unpacked_by;
 pub(super) use self::table::StoredTable;

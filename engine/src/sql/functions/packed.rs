@@ -3,6 +3,8 @@
 //! No query names it. It stands between an aggregate over histograms and their counts, and moves down to where they are read: from
 //! a file they then come as they are, and are added without ever becoming lists.
 
+use std::sync::Arc;
+
 use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use arrow::error::ArrowError;
@@ -10,6 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExpressionPlacement, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use tollgate_rollups::{Histogram, HistogramAccumulator};
 use tollgate_store::{PackedIntegers, pack};
 
@@ -21,9 +24,10 @@ pub(in crate::sql) fn packed(counts: Expr) -> Expr {
     ScalarUDF::from(Packed { signature: Signature::any(1, Volatility::Immutable) }).call(vec![counts])
 }
 
-/// Whether a function is this one.
-pub(in crate::sql) fn is_packed_function(function: &ScalarUDF) -> bool {
-    function.inner().downcast_ref::<Packed>().is_some()
+/// What an expression packs; `None` when it is another one.
+pub(in crate::sql) fn packed_by(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    call.args().first().filter(|_| call.fun().inner().downcast_ref::<Packed>().is_some())
 }
 
 /// Adds the rows of columns of histograms whose counts are packed.

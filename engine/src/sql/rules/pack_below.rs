@@ -11,7 +11,7 @@ use datafusion::error::Result;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{Partitioning, PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
@@ -20,8 +20,8 @@ use datafusion::physical_plan::projection::{ProjectionExec, make_with_child};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
 
-use crate::sql::functions::packed::is_packed_function;
-use crate::sql::stored::is_unpack_function;
+use crate::sql::functions::packed::packed_by;
+use crate::sql::stored::unpacked_by;
 
 #[derive(Debug)]
 pub(super) struct PackBelow;
@@ -143,7 +143,7 @@ fn renumbered(expr: &Arc<dyn PhysicalExpr>, place: impl Fn(usize) -> usize) -> R
 
 /// The projection without packing what was only just unpacked; `None` when it does not do that.
 fn without_detours(projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let direct = |expr: Arc<dyn PhysicalExpr>| match unpacked(&expr) {
+    let direct = |expr: Arc<dyn PhysicalExpr>| match packed_by(&expr).and_then(unpacked_by) {
         Some(packed) => Transformed::new(Arc::clone(packed), true, TreeNodeRecursion::Jump),
         None => Transformed::no(expr),
     };
@@ -160,15 +160,7 @@ fn without_detours(projection: &ProjectionExec) -> Result<Option<Arc<dyn Executi
     Ok(Some(Arc::new(ProjectionExec::try_new(exprs, Arc::clone(projection.input()))?)))
 }
 
-/// What is unpacked and packed again.
-fn unpacked(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
-    let packing = expr.downcast_ref::<ScalarFunctionExpr>().filter(|call| is_packed_function(call.fun()))?;
-    let unpacking = packing.args().first()?.downcast_ref::<ScalarFunctionExpr>();
-    unpacking.filter(|call| is_unpack_function(call.fun()))?.args().first()
-}
-
 /// Whether a column is packed. What is computed stays where it is: it may fail for rows that a filter leaves out.
 fn is_packing(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let call = expr.downcast_ref::<ScalarFunctionExpr>().filter(|call| is_packed_function(call.fun()));
-    call.is_some_and(|call| matches!(call.args(), [counts] if counts.downcast_ref::<Column>().is_some()))
+    packed_by(expr).is_some_and(|counts| counts.downcast_ref::<Column>().is_some())
 }

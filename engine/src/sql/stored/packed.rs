@@ -16,7 +16,7 @@ use datafusion::physical_expr_adapter::{
 };
 use tollgate_store::{is_packed, unpack};
 
-use crate::sql::functions::packed::is_packed_function;
+use crate::sql::functions::packed::packed_by;
 
 /// Makes expressions over a table's columns ones over a file's: packed lists are unpacked, all else is as DataFusion does it.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl PhysicalExprAdapter for Adapter {
             if let Some(field) = self.field(&expr) {
                 return Transformed::new(unpacked(expr, field), true, TreeNodeRecursion::Jump);
             }
-            match asked_packed(&expr).filter(|counts| self.field(counts).is_some()) {
+            match packed_by(&expr).filter(|counts| self.field(counts).is_some()) {
                 Some(counts) => Transformed::new(Arc::clone(counts), true, TreeNodeRecursion::Jump),
                 None => Transformed::no(expr),
             }
@@ -68,12 +68,6 @@ impl Adapter {
     }
 }
 
-/// What a query wants packed, as an aggregate does.
-fn asked_packed(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
-    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
-    call.args().first().filter(|_| is_packed_function(call.fun()))
-}
-
 /// The list that a column of a file, or of sealed rows in memory, holds.
 pub(super) fn unpacked(column: Arc<dyn PhysicalExpr>, field: &FieldRef) -> Arc<dyn PhysicalExpr> {
     let function = Unpack { field: Arc::clone(field), signature: Signature::any(1, Volatility::Immutable) };
@@ -81,9 +75,10 @@ pub(super) fn unpacked(column: Arc<dyn PhysicalExpr>, field: &FieldRef) -> Arc<d
     Arc::new(ScalarFunctionExpr::new(&name, function, vec![column], Arc::clone(field), Arc::new(ConfigOptions::new())))
 }
 
-/// Whether a function is the one that unpacks.
-pub(in crate::sql) fn is_unpack_function(function: &ScalarUDF) -> bool {
-    function.inner().downcast_ref::<Unpack>().is_some()
+/// What an expression unpacks; `None` when it is another one.
+pub(in crate::sql) fn unpacked_by(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    call.args().first().filter(|_| call.fun().inner().downcast_ref::<Unpack>().is_some())
 }
 
 /// Unpacks one column.
